@@ -1,0 +1,543 @@
+/*
+ * librelock: named locks on Linux.
+ *
+ * Words.  A lock has a name in a store; it is held in a mode (exclusive or
+ * shared) by a holder, others are waiters; the holder may leave an info text;
+ * each exclusive grant has a token that only grows.  A store is named by a
+ * URL, "ofd:/run/relock" for example; relock-stores(7) has the list.
+ *
+ *	relock_store *store = NULL;
+ *	relock_lock *lock = NULL;
+ *	struct relock_request request = RELOCK_REQUEST_INIT;
+ *
+ *	request.timeout = 5 * RELOCK_SECOND;
+ *	if (relock_store_open(&store, NULL) == 0 &&
+ *	    relock_lock_open(&lock, store, "backup") == 0 &&
+ *	    relock_acquire(lock, &request) == 0) {
+ *		...
+ *		relock_release(lock);
+ *	}
+ *	relock_lock_close(lock);
+ *	relock_store_close(store);
+ *
+ * Conventions.  Functions return 0 or a negative errno; what they give back
+ * through `ret` parameters is set on success and untouched on failure.  The
+ * library prints nothing unless RELOCK_DEBUG is set in the environment (1: on
+ * standard error, anything else: appended to the file of that name).  Times
+ * are nanoseconds: durations as int64_t, moments as int64_t since the epoch.
+ *
+ * Threads.  All functions may be called from any thread at any time.  Two
+ * threads that shall exclude each other use two handles (they are cheap: one
+ * descriptor each); one handle is one holder, whatever the thread.  Functions
+ * that wait are cancellation points while they wait, and only then; a
+ * cancelled wait leaves the lock as it was before the call.
+ *
+ * Fork.  After fork(2) the child's handles hold nothing: their descriptors
+ * are closed in the child before fork returns there, so a parent's lock ends
+ * with the parent.  Handles acquired with RELOCK_INHERIT are the exception:
+ * they stay, in the child and across execve, and the lock is free when the
+ * last process that has the descriptor is gone.  A child made by a raw
+ * clone(2) or by vfork(2) shares what the parent has until it calls execve.
+ *
+ * Signals.  No signal handler is installed, no child is made, no signal mask
+ * changed.  None of these functions is async-signal-safe.
+ */
+#ifndef RELOCK_H
+#define RELOCK_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define RELOCK_SECOND INT64_C(1000000000)
+#define RELOCK_MILLISECOND INT64_C(1000000)
+
+/* A timeout: wait however long it takes. */
+#define RELOCK_FOREVER INT64_C(-1)
+
+/* Longest info text, in bytes. */
+#define RELOCK_INFO_MAX 4096
+/* Longest name, in bytes. */
+#define RELOCK_NAME_MAX 255
+
+typedef struct relock_store relock_store;
+typedef struct relock_lock relock_lock;
+
+enum relock_mode {
+	RELOCK_EXCLUSIVE = 0,
+	RELOCK_SHARED = 1,
+};
+
+/* Stores */
+
+/*
+ * Opens a store.  `url` is SCHEME:REST, for example "ofd:/run/relock"; NULL
+ * stands for the default store, see relock_store_default().  The store is
+ * owned by the caller and ended with relock_store_close().
+ *
+ * -EPROTONOSUPPORT  no such scheme in this build
+ * -EINVAL           not a URL, or nothing after the scheme
+ * -ENOENT -ENOTDIR  the folder is missing, or is no folder
+ * -ELOOP            the folder is a symbolic link
+ * -EPERM            the folder belongs to another user, or everybody may
+ *                   rename what is in it (world-writable, not sticky): who
+ *                   can swap the lock file can break every lock
+ * -EACCES -EMFILE -ENFILE -ENOMEM  as open(2)
+ */
+int relock_store_open(relock_store **ret, const char *url);
+
+/*
+ * Ends a store.  Its handles must have been closed before.  NULL is allowed.
+ */
+void relock_store_close(relock_store *store);
+
+/* The store's URL.  Owned by the store. */
+const char *relock_store_url(const relock_store *store);
+
+/*
+ * Which store is the default, and why: $RELOCK_STORE; else
+ * ofd:/tmp/relock-UID if that folder exists; else ofd:/run/relock (made, mode
+ * 1777, if the caller is root); else ofd:/tmp/relock-UID, which is made.
+ * `ret_url` and `ret_why` (may be NULL) are to be freed by the caller.
+ *
+ * -EPERM   /tmp/relock-UID exists, but is not a folder of the caller's own
+ *          with mode 0700
+ * -ENOMEM, and errors of mkdir(2)
+ */
+int relock_store_default(char **ret_url, char **ret_why);
+
+/*
+ * Removes files of locks that have been free for at least `age` nanoseconds,
+ * with their history; each under its lock, so nobody can be about to take it.
+ * Files that are not ours, or not ours to remove, stay.  Stores do this by
+ * themselves for files of RELOCK_HISTORY_AGE, now and then, when a new lock
+ * file is made.  `ret_removed` may be NULL.
+ *
+ * -EINVAL for a negative age, and errors of opendir(3).
+ */
+int relock_store_prune(relock_store *store, int64_t age, size_t *ret_removed);
+
+/* Ten days. */
+#define RELOCK_HISTORY_AGE (INT64_C(10) * 24 * 3600 * RELOCK_SECOND)
+
+/* Handles */
+
+/*
+ * Makes a handle for the lock `name` in `store`.  Nothing is acquired, and no
+ * file made.  The handle is owned by the caller; the store must outlive it.
+ *
+ * -EINVAL        empty, or has '/', a control character, or a leading '.'
+ * -ENAMETOOLONG  more than RELOCK_NAME_MAX bytes
+ * -ENOMEM
+ */
+int relock_lock_open(relock_lock **ret, relock_store *store, const char *name);
+
+/*
+ * As relock_lock_open(), for the way people name locks on a command line: a
+ * name that begins with '/', './' or '../' is a path, the lock file of that
+ * name in that folder, in a store of the default scheme that the handle
+ * itself owns.  Any folder will do that the caller can create files in, as
+ * with flock(1).  Other names are in `store`; NULL: the default store, again
+ * owned by the handle.
+ *
+ * Errors of relock_store_open() and relock_lock_open().
+ */
+int relock_lock_open_path(relock_lock **ret, relock_store *store, const char *name_or_path);
+
+/*
+ * Releases the lock if it is held through this handle, and ends the handle.
+ * NULL is allowed.
+ */
+void relock_lock_close(relock_lock *lock);
+
+const char *relock_lock_name(const relock_lock *lock);
+relock_store *relock_lock_store(const relock_lock *lock);
+
+/* Acquire and release */
+
+/* The descriptor of the lock stays open in children and across execve, and
+ * with it the hold. */
+#define RELOCK_INHERIT 0x1u
+/* Acquiring what this handle holds already succeeds (resourcelock's
+ * same_process_ok) instead of -EALREADY. */
+#define RELOCK_SAME_HOLDER_OK 0x2u
+
+/* How a hold is made for somebody else; see struct relock_on_behalf. */
+enum relock_via {
+	RELOCK_VIA_NONE = 0,
+	RELOCK_VIA_MOUNT = 1, /* held by relockfs for a process that has NAME open */
+	RELOCK_VIA_GET = 2,   /* held by the background holder of `relock get` */
+};
+
+/*
+ * For a program that holds locks for others: who the holder is, as the record
+ * shall show it, and how to ask for the lock back.  All strings are copied.
+ */
+struct relock_on_behalf {
+	enum relock_via via;
+	pid_t pid;           /* the holder; 0: not known (another pid namespace) */
+	uint64_t start_time; /* field 22 of /proc/PID/stat; 0: not known */
+	uid_t uid;
+	const char *command; /* NULL: not known */
+	const char *path;    /* RELOCK_VIA_MOUNT: the mount point, else NULL */
+};
+
+struct relock_request {
+	size_t size; /* sizeof(struct relock_request), for growth */
+	enum relock_mode mode;
+	unsigned flags;
+	int64_t timeout;  /* 0: at once or not at all; RELOCK_FOREVER; else ns */
+	const void *info; /* NULL: none */
+	size_t info_length;
+	const char *command; /* what the holder runs; NULL: the program's name */
+	const struct relock_on_behalf *on_behalf; /* NULL: the caller itself */
+};
+
+/* Exclusive, and however long it takes. */
+#define RELOCK_REQUEST_INIT                                                                        \
+	{                                                                                          \
+		sizeof(struct relock_request), RELOCK_EXCLUSIVE, 0, RELOCK_FOREVER, NULL, 0, NULL, \
+		    NULL                                                                           \
+	}
+
+/*
+ * Acquires the lock.
+ *
+ * A timed wait ends within 10 ms of its deadline and costs no processor time;
+ * it is a thread of its own that waits in the kernel, because an open file
+ * description's lock may be taken by any thread that has the descriptor.  The
+ * order of waiters is the kernel's.
+ *
+ * The lock is granted even where its record cannot be written (no space, a
+ * file with other contents, one that the caller may only read): then nobody
+ * sees the info, and relock_token() says -ENODATA.
+ *
+ * -EAGAIN     held by another, and timeout is 0
+ * -ETIMEDOUT  held by another until the deadline
+ * -EALREADY   this handle holds it (in whatever mode; see relock_convert())
+ * -EBUSY      another thread is waiting with this handle
+ * -EINTR      a signal handler ran while it waited, and was not installed with
+ *             SA_RESTART (with a timeout: in any case), as flock(2)
+ * -EINVAL     a timeout below -1, an unknown mode or flag, a size of 0
+ * -EFBIG      info of more than RELOCK_INFO_MAX bytes
+ * -ELOOP -EISDIR  the lock file is a symbolic link, or a folder
+ * -EBADF      the lock file is a FIFO, a socket or a device
+ * -EACCES     no right to create or write it
+ * -EROFS -ENOSPC -EDQUOT  it does not exist and cannot be made (or, for an
+ *             exclusive `ofd:` lock, not be opened for writing)
+ * -EMFILE -ENFILE -ENOMEM -ENOLCK -EIO  as open(2) and fcntl(2)
+ */
+int relock_acquire(relock_lock *lock, const struct relock_request *request);
+
+/*
+ * Changes the mode of a lock that this handle holds.  To shared: at once, and
+ * never without the lock in between (`ofd:`; flock(2) does not promise that).
+ * To exclusive: waits up to `timeout` for the other holders to leave; after
+ * an error the lock is held in the mode it had.  Two holders that both want to
+ * go from shared to exclusive wait for each other: use a timeout.
+ *
+ * -ENOENT -ESTALE as relock_release(); -EAGAIN -ETIMEDOUT -EINTR -EBUSY
+ * -EINVAL as relock_acquire()
+ */
+int relock_convert(relock_lock *lock, enum relock_mode mode, int64_t timeout);
+
+/*
+ * Gives the lock back, and records the time.
+ *
+ * -ENOENT  not held: nobody holds it
+ * -EPERM   not held through this handle: somebody else holds it
+ * -ESTALE  it was held, and somebody has broken it (relock_break()); the
+ *          handle holds nothing now
+ */
+int relock_release(relock_lock *lock);
+
+/*
+ * Passes the lock on to another holder on whose behalf the same process holds
+ * it, without it being free in between: a new grant, with a new token and a
+ * new record.  For programs like relockfs.  The request's timeout and flags
+ * are not looked at; its mode must be that of the hold.
+ *
+ * -ENOENT -ESTALE as relock_release(); -EINVAL -EFBIG as relock_acquire()
+ */
+int relock_pass(relock_lock *lock, const struct relock_request *request);
+
+/*
+ * Does this handle still hold the lock?  One cheap system call.
+ *
+ * 0, -ENOENT (holds nothing), -ESTALE (it was broken).
+ */
+int relock_check(relock_lock *lock);
+
+/*
+ * Sets the info text of a lock that this handle holds.  It is bytes, not a
+ * string; whatever it holds is escaped where it is shown.
+ *
+ * -ENOENT -ESTALE as relock_check(); -EFBIG; -ENODATA where the lock has no
+ * record; errors of pwrite(2), after which the old text stands
+ */
+int relock_set_info(relock_lock *lock, const void *info, size_t length);
+
+/*
+ * The token of the present hold: larger than that of any earlier exclusive
+ * grant of this lock, max(previous + 1, microseconds since the epoch).
+ *
+ * -ENOENT (holds nothing), -ENODATA (a shared hold, or one whose record could
+ * not be written: such a token would not be sure to grow)
+ */
+int relock_token(const relock_lock *lock, uint64_t *ret);
+
+/*
+ * A descriptor of the lock file, on the open file description that holds the
+ * lock; -1 if none is open.  Owned by the handle; for relock_region() and for
+ * passing the hold to another process (SCM_RIGHTS, execve).
+ */
+int relock_lock_fd(const relock_lock *lock);
+
+/*
+ * Acquires, calls function(argument), releases; the release happens on every
+ * way out: return, C++ exception, pthread_exit, cancellation.  (longjmp out
+ * of it is the exception: C has no way to see it.)  `ret_result` (may be NULL)
+ * gets what the function returned.
+ *
+ * Errors of relock_acquire(), then the function was not called; -ESTALE if the
+ * lock was broken meanwhile, then it was.
+ */
+int relock_critical_section(relock_lock *lock, const struct relock_request *request,
+			    int (*function)(void *argument), void *argument, int *ret_result);
+
+/* Looking */
+
+enum relock_state {
+	RELOCK_FREE = 0,
+	RELOCK_HELD = 1,
+	RELOCK_EXPIRED = 2, /* the rest: stores with lifetimes only */
+	RELOCK_STALE = 3,
+	RELOCK_UNKNOWN = 4,
+};
+
+enum relock_end {
+	RELOCK_END_NONE = 0,     /* not known: no history */
+	RELOCK_END_RELEASED = 1, /* given back by its holder */
+	RELOCK_END_DIED = 2,     /* the holder ended without giving it back */
+	RELOCK_END_BROKEN = 3,   /* relock_break() */
+};
+
+/*
+ * Who holds, or held, a lock.  Where the process runs on this host and boot,
+ * and in this pid namespace, a pid stands here only if a process of that pid
+ * *and* start time exists and holds the lock; a recycled pid never does.
+ */
+struct relock_holder {
+	enum relock_mode mode;
+	pid_t pid;           /* 0: not visible from here */
+	uint64_t start_time; /* clock ticks since boot, field 22 of /proc/PID/stat; 0: not known */
+	int64_t started;     /* the same as a moment; 0: not known */
+	uid_t uid;           /* (uid_t)-1: not known */
+	char *user;          /* its name, or its number as text; NULL: not known */
+	char *host;          /* NULL: not known */
+	char *command;       /* NULL: not known */
+	char *via;           /* who holds it for them, as text; NULL: nobody */
+	enum relock_via via_kind;
+	pid_t via_pid;
+	char *via_path;
+	int64_t since;  /* when granted; 0: not known */
+	uint64_t token; /* 0: none */
+	char *info;     /* bytes, NUL-terminated; NULL: none */
+	size_t info_length;
+};
+
+struct relock_status {
+	char *name;
+	char *store; /* URL */
+	enum relock_state state;
+	enum relock_mode mode; /* of a held lock */
+	int64_t now;           /* when this was looked at */
+	size_t holder_count;   /* 0 for a held lock: no holder can be seen from here */
+	struct relock_holder *holders;
+	size_t waiter_count; /* all of them */
+	size_t waiter_pid_count;
+	pid_t *waiter_pids; /* those that can be seen, in the order they came as far as known */
+	enum relock_end last_end; /* of a free lock; RELOCK_END_NONE: no history */
+	struct relock_holder last;
+	int64_t last_end_time; /* 0: not known */
+	pid_t broken_by_pid;
+	uid_t broken_by_uid;
+	char *broken_by_command;
+};
+
+/*
+ * Looks at a lock, without disturbing anybody.  `ret` is freed with
+ * relock_status_free().  A name that nobody ever locked is free.
+ *
+ * Errors of relock_lock_open(), and of open(2) except ENOENT.
+ */
+int relock_status(relock_store *store, const char *name, struct relock_status **ret);
+
+/* The same of the lock that a handle is for. */
+int relock_lock_status(relock_lock *lock, struct relock_status **ret);
+
+void relock_status_free(struct relock_status *status);
+
+/*
+ * The status of every lock of a store, sorted by name; of those held only, or
+ * with RELOCK_LIST_FREE of those free too.  Freed with relock_list_free().
+ *
+ * Errors of opendir(3), -ENOMEM
+ */
+#define RELOCK_LIST_FREE 0x1u
+int relock_list(relock_store *store, unsigned flags, struct relock_status ***ret,
+		size_t *ret_count);
+void relock_list_free(struct relock_status **list, size_t count);
+
+/*
+ * What state looks like, everywhere: one "key: value" a line, in the order of
+ * the manual, values escaped so that one line stays one line.  The callback
+ * gets each pair; `number` is not 0 where JSON has a number.  Its result ends
+ * the walk if it is not 0, and is returned.
+ */
+struct relock_pair {
+	const char *key;
+	const char *value; /* escaped text */
+	int is_number;
+	size_t holder; /* which holder it belongs to, from 1; 0: the lock */
+};
+int relock_status_each(const struct relock_status *status,
+		       int (*callback)(const struct relock_pair *pair, void *argument),
+		       void *argument);
+
+/* All pairs as one text, to be freed by the caller.  -ENOMEM */
+int relock_status_text(const struct relock_status *status, char **ret);
+
+/*
+ * Escapes bytes for a terminal and for one line: control characters, invalid
+ * UTF-8 and backslashes become \n, \t, \\ or \xHH.  To be freed by the caller;
+ * NULL without memory.
+ */
+char *relock_escape(const void *bytes, size_t length);
+
+/* Breaking */
+
+/*
+ * Frees a lock whoever holds it, without ending the holder, who learns of it
+ * at its next release or check.  Shared locks lose all holders.  A hold made
+ * on somebody's behalf is broken by asking the process that holds it.  Needs
+ * the rights of ptrace(2) over the holder, or those to ask it.
+ *
+ * `ret_broken` (may be NULL) gets the status before; to be freed.
+ *
+ * -ENOENT  nobody holds it
+ * -EPERM   no rights over a holder; `ret_broken` is set all the same, so that
+ *          it can be named
+ * -ESRCH   the holder cannot be seen from here (no /proc, another pid
+ *          namespace); `ret_broken` likewise
+ * -ENOSYS  a kernel without pidfd_getfd(2) (before 5.6)
+ * -ETIMEDOUT  who holds it on somebody's behalf did not give it back in 5 s
+ */
+int relock_break(relock_store *store, const char *name, struct relock_status **ret_broken);
+int relock_lock_break(relock_lock *lock, struct relock_status **ret_broken);
+
+/*
+ * Asks the background holder of `relock get` to give the lock back.
+ *
+ * -ENOENT  nobody holds it
+ * -EPERM   it is held otherwise, or not by a process the caller may signal;
+ *          `ret_holder` (may be NULL) is set all the same
+ * -ETIMEDOUT  it did not give it back in 5 s
+ */
+int relock_unget(relock_lock *lock, struct relock_status **ret_holder);
+
+/* Regions */
+
+enum relock_region_operation {
+	RELOCK_REGION_LOCK = 0,   /* F_LOCK, and within a timeout */
+	RELOCK_REGION_TRY = 1,    /* F_TLOCK */
+	RELOCK_REGION_UNLOCK = 2, /* F_ULOCK */
+	RELOCK_REGION_TEST = 3,   /* F_TEST */
+};
+
+/*
+ * lockf(3)'s four operations on a byte range of the caller's own file, by an
+ * open-file-description lock: exclusive, seen by every record lock on the
+ * file, kept when another descriptor of the file is closed.  `fd` must be open
+ * for writing (but for the test).  `start` is from the file's start (lockf's
+ * is lseek(fd, 0, SEEK_CUR)); `length` 0 is to the end however far it grows,
+ * negative are the bytes before `start`.  `timeout` counts for
+ * RELOCK_REGION_LOCK only.
+ *
+ * -EAGAIN     held by another open file description or process (TRY, TEST)
+ * -ETIMEDOUT  until the deadline; the range is locked as it was before
+ * -EBADF -EINVAL -EOVERFLOW -ENOLCK -EINTR -EDEADLK  as fcntl(2)
+ */
+int relock_region(int fd, enum relock_region_operation operation, off_t start, off_t length,
+		  int64_t timeout);
+
+/* Every lock the kernel knows */
+
+enum relock_kernel_type {
+	RELOCK_KERNEL_POSIX = 0, /* legacy record lock */
+	RELOCK_KERNEL_OFD = 1,
+	RELOCK_KERNEL_FLOCK = 2,
+	RELOCK_KERNEL_LEASE = 3,
+};
+
+struct relock_kernel_lock {
+	enum relock_kernel_type type;
+	enum relock_mode mode;
+	uint64_t start;
+	uint64_t end; /* last byte, inclusive; INT64_MAX: to the end of the file */
+	unsigned major, minor;
+	uint64_t inode;
+	char *path; /* NULL: not known */
+	size_t holder_count; /* 0: out of sight; more than 1: they share the description */
+	struct relock_kernel_process *holders;
+	size_t waiter_count; /* all of them */
+	size_t waiter_pid_count;
+	struct relock_kernel_process *waiters; /* those in sight */
+};
+
+struct relock_kernel_process {
+	pid_t pid;
+	int fd; /* -1: not known */
+	uid_t uid;
+	char *command;
+};
+
+/*
+ * Every lock of /proc/locks, with the processes that really hold it, found in
+ * /proc/PID/fdinfo, and those that wait for it, found in /proc/PID/syscall.
+ * Another user's processes show only to the privileged.  With a `path`: only
+ * those on that file.  To be freed with relock_kernel_locks_free().
+ *
+ * -ENOENT and so on of stat(2) on the path; -ENOSYS without /proc; -ENOMEM
+ */
+int relock_kernel_locks(const char *path, struct relock_kernel_lock **ret, size_t *ret_count);
+void relock_kernel_locks_free(struct relock_kernel_lock *locks, size_t count);
+
+/* Messages */
+
+/*
+ * Why the last failed call of this thread failed, as one line for a person:
+ * what, on which lock or file, and what to do.  Escaped.  Owned by the
+ * library, until the thread's next call of it; "" if there is none.
+ */
+const char *relock_error_message(void);
+
+/*
+ * A function that is told what the library does, a line at a time, instead of
+ * where RELOCK_DEBUG says.  NULL: back to that.  It may be called from any
+ * thread, and must not call the library.
+ */
+void relock_set_log(void (*log)(const char *line, void *argument), void *argument);
+
+/* "0.1.0" */
+const char *relock_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
