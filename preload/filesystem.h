@@ -1,0 +1,8 @@
+/* Which file systems want the legacy calls. */
+#pragma once
+
+#include <stdbool.h>
+
+/* FUSE, CIFS and 9p.  False for a descriptor that cannot be looked at: the
+ * lock call itself will say what is wrong with it. */
+bool shim_filesystem_keeps_legacy(int fd);

@@ -1,0 +1,107 @@
+/*
+ * `ofd` semantics: each record lock of the program is an open file description
+ * lock on the descriptor that the program names.  So a lock stays when another
+ * descriptor of the file is closed, two opens of one process exclude each
+ * other, and a forked child shares what its parent holds.
+ *
+ * The kernel's rules that this stands on (fs/locks.c, fcntl_setlk()): the
+ * struct is checked as for F_SETLK, with the same errors in the same order;
+ * only then l_pid must be 0, else EINVAL, where F_SETLK does not look at it.
+ * Programs leave anything in l_pid.  But most leave 0, and whoever gets
+ * through at the first try pays for nothing: the kernel reads the program's
+ * own struct.  Only upon EINVAL is there a copy with l_pid cleared, and if
+ * that fails too, the legacy call has the last word.  Either the request is
+ * wrong, and the kernel says so; or there are no OFD locks here (an old
+ * gVisor, proot, a seccomp filter) and the program gets what it asked for.
+ *
+ * There is nothing here for any lock to guard: no state but the note that has
+ * been given.
+ */
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "caller-memory.h"
+#include "debug.h"
+#include "holder.h"
+#include "raw.h"
+#include "semantics.h"
+
+/* EINVAL from a kernel that does not know the command, EPERM or ENOSYS from a
+ * filter that does not let it through.  fcntl(2) has no other use for the
+ * latter two on a lock. */
+static bool may_be_unsupported(int result)
+{
+	return result == -EINVAL || result == -EPERM || result == -ENOSYS;
+}
+
+static void note_unsupported(void)
+{
+	static atomic_flag noted = ATOMIC_FLAG_INIT;
+
+	if (!atomic_flag_test_and_set(&noted))
+		shim_debug_note("no OFD locks here: legacy record locks instead");
+}
+
+static int ofd_set(int fd, struct flock *request, enum shim_wait wait)
+{
+	int ofd_command = wait == SHIM_AT_ONCE ? F_OFD_SETLK : F_OFD_SETLKW;
+	int legacy_command = wait == SHIM_AT_ONCE ? F_SETLK : F_SETLKW;
+	struct flock copy;
+
+	int result = shim_kernel_lock(fd, ofd_command, request, wait);
+	if (!may_be_unsupported(result))
+		return result;
+	if (shim_caller_read(&copy, request) == 0 && copy.l_pid != 0) {
+		copy.l_pid = 0;
+		result = shim_kernel_lock(fd, ofd_command, &copy, wait);
+		if (!may_be_unsupported(result))
+			return result;
+	}
+	int legacy_result = shim_kernel_lock(fd, legacy_command, request, wait);
+	if (legacy_result != result)
+		note_unsupported();
+	return legacy_result;
+}
+
+static int ofd_test(int fd, struct flock *request)
+{
+	int result = raw_fcntl(fd, F_OFD_GETLK, request);
+	if (!may_be_unsupported(result))
+		return result;
+	int legacy_result = raw_fcntl(fd, F_GETLK, request);
+	if (legacy_result != result)
+		note_unsupported();
+	return legacy_result;
+}
+
+static int ofd_get(int fd, struct flock *request)
+{
+	struct flock answer;
+
+	/* What cannot succeed is for the kernel to refuse.  F_UNLCK is among it:
+	 * F_GETLK refuses it, while F_OFD_GETLK since Linux 6.6 answers with
+	 * the description's own locks. */
+	if (shim_caller_read(&answer, request) < 0 ||
+	    (answer.l_type != F_RDLCK && answer.l_type != F_WRLCK))
+		return raw_fcntl(fd, F_GETLK, request);
+
+	pid_t caller_pid = answer.l_pid;
+	answer.l_pid = 0;
+	int result = ofd_test(fd, &answer);
+	if (result < 0)
+		return result;
+	/* Of a free range F_GETLK changes l_type and nothing else. */
+	if (answer.l_type == F_UNLCK)
+		answer.l_pid = caller_pid;
+	else if (answer.l_pid == -1)
+		answer.l_pid = shim_holder_pid(fd, &answer);
+	return shim_caller_write(request, &answer);
+}
+
+const struct shim_semantics shim_semantics_ofd = {
+    .name = "ofd",
+    .set = ofd_set,
+    .get = ofd_get,
+    .test = ofd_test,
+};
