@@ -25,13 +25,13 @@ enum lock_line_type { LOCK_LINE_POSIX, LOCK_LINE_OFD, LOCK_LINE_FLOCK, LOCK_LINE
 struct lock_line {
 	uint64_t number; /* the "1:"; waiters share it with what blocks them */
 	enum lock_line_type type;
-	bool blocked;  /* a waiter's line */
+	bool blocked; /* a waiter's line */
 	bool exclusive;
-	pid_t pid;     /* -1 for an open file description */
+	pid_t pid; /* -1 for an open file description */
 	unsigned major, minor;
 	uint64_t inode;
 	uint64_t start;
-	uint64_t end;  /* last byte, inclusive; INT64_MAX stands for EOF */
+	uint64_t end; /* last byte, inclusive; INT64_MAX stands for EOF */
 };
 
 /* Parses the line that starts at `text` and ends at a newline or after

@@ -53,7 +53,7 @@
 extern "C" {
 #endif
 
-#define RELOCK_SECOND INT64_C(1000000000)
+#define RELOCK_SECOND      INT64_C(1000000000)
 #define RELOCK_MILLISECOND INT64_C(1000000)
 
 /* A timeout: wait however long it takes. */
@@ -193,7 +193,7 @@ struct relock_request {
 	int64_t timeout;  /* 0: at once or not at all; RELOCK_FOREVER; else ns */
 	const void *info; /* NULL: none */
 	size_t info_length;
-	const char *command; /* what the holder runs; NULL: the program's name */
+	const char *command;                      /* what the holder runs; NULL: its command line */
 	const struct relock_on_behalf *on_behalf; /* NULL: the caller itself */
 };
 
@@ -220,6 +220,7 @@ struct relock_request {
  * -ETIMEDOUT  held by another until the deadline
  * -EALREADY   this handle holds it (in whatever mode; see relock_convert())
  * -EBUSY      another thread is waiting with this handle
+ * -ESTALE     this handle held it, and it was broken; now it holds nothing
  * -EINTR      a signal handler ran while it waited, and was not installed with
  *             SA_RESTART (with a timeout: in any case), as flock(2)
  * -EINVAL     a timeout below -1, an unknown mode or flag, a size of 0
@@ -266,9 +267,10 @@ int relock_release(relock_lock *lock);
 int relock_pass(relock_lock *lock, const struct relock_request *request);
 
 /*
- * Does this handle still hold the lock?  One cheap system call.
+ * Does this handle still hold the lock?  Two cheap system calls.
  *
- * 0, -ENOENT (holds nothing), -ESTALE (it was broken).
+ * 0, -ENOENT (holds nothing), -ESTALE (it was broken, or its file was removed
+ * or replaced by somebody, so that the next holder locks another one).
  */
 int relock_check(relock_lock *lock);
 
@@ -435,6 +437,7 @@ char *relock_escape(const void *bytes, size_t length);
  * -ESRCH   the holder cannot be seen from here (no /proc, another pid
  *          namespace); `ret_broken` likewise
  * -ENOSYS  a kernel without pidfd_getfd(2) (before 5.6)
+ * -EOPNOTSUPP  a legacy record lock, which only its process can give back
  * -ETIMEDOUT  who holds it on somebody's behalf did not give it back in 5 s
  */
 int relock_break(relock_store *store, const char *name, struct relock_status **ret_broken);
@@ -468,7 +471,8 @@ enum relock_region_operation {
  * negative are the bytes before `start`.  `timeout` counts for
  * RELOCK_REGION_LOCK only.
  *
- * -EAGAIN     held by another open file description or process (TRY, TEST)
+ * -EAGAIN     held by another open file description or process (TRY, TEST, or a
+ *             timeout of 0)
  * -ETIMEDOUT  until the deadline; the range is locked as it was before
  * -EBADF -EINVAL -EOVERFLOW -ENOLCK -EINTR -EDEADLK  as fcntl(2)
  */
@@ -491,7 +495,7 @@ struct relock_kernel_lock {
 	uint64_t end; /* last byte, inclusive; INT64_MAX: to the end of the file */
 	unsigned major, minor;
 	uint64_t inode;
-	char *path; /* NULL: not known */
+	char *path;          /* NULL: not known */
 	size_t holder_count; /* 0: out of sight; more than 1: they share the description */
 	struct relock_kernel_process *holders;
 	size_t waiter_count; /* all of them */

@@ -1,0 +1,142 @@
+/*
+ * Breaking a lock, and asking for one: a process that holds a lock for
+ * somebody else knows more about the hold than we do, and is asked.  The mount
+ * is asked by removing the lock's name there, the background holder of
+ * `relock get` by SIGTERM, through a pidfd, so that no other process can be
+ * hit.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#include "cleanup.h"
+#include "clock.h"
+#include "message.h"
+#include "process.h"
+#include "store.h"
+
+#define ASK_TIMEOUT (5 * RELOCK_SECOND)
+
+static int ask_get(const char *name, const struct relock_holder *holder)
+{
+	CLEANUP_CLOSE int pidfd = (int)syscall(SYS_pidfd_open, holder->via_pid, 0);
+
+	if (pidfd < 0)
+		return errno == ESRCH ? 0 : -errno; /* gone by itself */
+	/* The pid may have been used again, but not since we have the pidfd. */
+	if (!process_is_alive(holder->via_pid,
+			      holder->via_pid == holder->pid ? holder->start_time : 0))
+		return 0;
+	if (syscall(SYS_pidfd_send_signal, pidfd, SIGTERM, NULL, 0) < 0)
+		return errno == EPERM
+			   ? failed(-EPERM,
+				    "%s: its holder, pid %d, belongs to %s; ask them, or root",
+				    name, (int)holder->via_pid,
+				    holder->user ? holder->user : "another user")
+			   : -errno;
+	/* It gives the lock back, and ends. */
+	struct pollfd ended = {.fd = pidfd, .events = POLLIN};
+	if (poll(&ended, 1, (int)(ASK_TIMEOUT / RELOCK_MILLISECOND)) == 1)
+		return 0;
+	return failed(-ETIMEDOUT, "%s: its holder, pid %d, was asked but does not give it back",
+		      name, (int)holder->via_pid);
+}
+
+static int ask_mount(const char *name, const struct relock_holder *holder)
+{
+	CLEANUP_FREE char *path = NULL;
+
+	if (!holder->via_path || asprintf(&path, "%s/%s", holder->via_path, name) < 0)
+		return -ENOMEM;
+	if (unlink(path) == 0 || errno == ENOENT)
+		return 0;
+	return failed(-errno, "%s: cannot remove %s: %s", name, path, strerrordesc_np(errno));
+}
+
+static int break_held(relock_store *store, const char *name, const struct relock_status *status)
+{
+	if (status->state == RELOCK_FREE)
+		return failed(-ENOENT, "%s: not held", name);
+	for (size_t i = 0; i < status->holder_count; i++) {
+		const struct relock_holder *holder = &status->holders[i];
+		int result = 0;
+		if (holder->via_kind == RELOCK_VIA_MOUNT)
+			result = ask_mount(name, holder);
+		else if (holder->via_kind == RELOCK_VIA_GET)
+			result = ask_get(name, holder);
+		else
+			continue;
+		if (result < 0)
+			return result;
+	}
+	for (size_t i = 0; i < status->holder_count; i++)
+		if (status->holders[i].via_kind == RELOCK_VIA_NONE)
+			return store->operations->break_hold(store, name);
+	if (status->holder_count == 0)
+		return store->operations->break_hold(store, name);
+	return 0;
+}
+
+static int break_lock(relock_store *store, const char *name, struct relock_status **ret_broken)
+{
+	struct relock_status *status = NULL;
+
+	int result = relock_status(store, name, &status);
+	if (result < 0)
+		return result;
+	message_begin();
+	result = break_held(store, name, status);
+	debug("%s: break: %s", name, result < 0 ? strerrorname_np(-result) : "done");
+	if (ret_broken)
+		*ret_broken = status;
+	else
+		relock_status_free(status);
+	return message_end(result, name);
+}
+
+int relock_break(relock_store *store, const char *name, struct relock_status **ret_broken)
+{
+	return break_lock(store, name, ret_broken);
+}
+
+int relock_lock_break(relock_lock *lock, struct relock_status **ret_broken)
+{
+	return break_lock(lock->store, lock->name, ret_broken);
+}
+
+static int unget(const char *name, const struct relock_status *status)
+{
+	if (status->state == RELOCK_FREE)
+		return failed(-ENOENT, "%s: not held", name);
+	if (status->holder_count == 0)
+		return failed(-EPERM, "%s: not held by `relock get`, but by somebody out of sight",
+			      name);
+	for (size_t i = 0; i < status->holder_count; i++) {
+		const struct relock_holder *holder = &status->holders[i];
+		if (holder->via_kind == RELOCK_VIA_GET)
+			return ask_get(name, holder);
+	}
+	return failed(-EPERM, "%s: held by pid %d (%s), not by `relock get`; --force breaks it",
+		      name, (int)status->holders[0].pid,
+		      status->holders[0].command ? status->holders[0].command : "?");
+}
+
+int relock_unget(relock_lock *lock, struct relock_status **ret_holder)
+{
+	struct relock_status *status = NULL;
+
+	int result = relock_lock_status(lock, &status);
+	if (result < 0)
+		return result;
+	message_begin();
+	result = unget(lock->name, status);
+	if (ret_holder)
+		*ret_holder = status;
+	else
+		relock_status_free(status);
+	return message_end(result, lock->name);
+}

@@ -1,0 +1,11 @@
+/*
+ * Handles and fork(2): the child's copies of a parent's descriptors would keep
+ * the parent's locks, however the parent ends.
+ */
+#pragma once
+
+#include "relock.h"
+
+/* Every handle is entered here as long as it lives. */
+void fork_enter(relock_lock *lock);
+void fork_leave(relock_lock *lock);

@@ -1,0 +1,110 @@
+/*
+ * Taking a lock from processes that live.
+ *
+ * A lock that belongs to an open file description is given back by an unlock
+ * through any descriptor of it, and pidfd_getfd(2) gives us one: that of the
+ * holder, which neither notices nor must be stopped.  The order matters:
+ *
+ *	pidfd_open      then look whether it is still the process we mean
+ *	pidfd_getfd     then look whether the descriptor still has the lock
+ *	O_APPEND        from now on the holder's own writes cannot hit the
+ *	                next holder's record, and it knows; see lock-file.c
+ *	the end         of its record: broken, and by whom
+ *	unlock
+ *
+ * Only a holder that wrote a record gets O_APPEND: to other programs it would
+ * change what their writes do.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/syscall.h>
+
+#include "cleanup.h"
+#include "lock-file-look.h"
+#include "message.h"
+#include "process.h"
+
+static int descriptor_of(const struct file_holder *holder, int *ret_fd)
+{
+	CLEANUP_CLOSE int pidfd = (int)syscall(SYS_pidfd_open, holder->pid, 0);
+
+	if (pidfd < 0)
+		return -errno;
+	if (holder->slot && !process_is_alive(holder->pid, holder->slot->record.start_time))
+		return -ESRCH;
+	int fd = (int)syscall(SYS_pidfd_getfd, pidfd, holder->fd, 0);
+	if (fd < 0)
+		return -errno;
+	*ret_fd = fd;
+	return 0;
+}
+
+static int break_holder(const struct file_store *store, const char *name,
+			const struct file_look *look, const struct file_holder *holder)
+{
+	const enum hold_mode none = HOLD_NONE;
+	CLEANUP_CLOSE int fd = -1;
+	struct lock_line line;
+
+	if (holder->pid == 0)
+		return failed(-ESRCH, "%s: its holder is in another pid namespace; break it there",
+			      name);
+	int result = descriptor_of(holder, &fd);
+	if (result == -EPERM || result == -EACCES)
+		return failed(-EPERM,
+			      "%s: held by pid %d, which you have no rights over (see ptrace(2)); "
+			      "ask its owner, or root",
+			      name, (int)holder->pid);
+	if (result == -ENOSYS)
+		return failed(-ENOSYS, "%s: this kernel cannot break a lock (no pidfd_getfd)",
+			      name);
+	if (result < 0) /* gone by itself */
+		return result == -ESRCH || result == -EBADF ? 0 : result;
+	if (descriptor_holds(getpid(), fd, store->primitive->line_type, &look->id, &line) == 0) {
+		struct lock_line posix;
+		/* A legacy record lock belongs to the process: nobody else can
+		 * give it back. */
+		if (descriptor_holds(holder->pid, holder->fd, LOCK_LINE_POSIX, &look->id, &posix) ==
+		    1)
+			return failed(
+			    -EOPNOTSUPP,
+			    "%s: held by pid %d with a legacy record lock, which only the "
+			    "process itself can give back; run it under `relock exec`, or "
+			    "end it",
+			    name, (int)holder->pid);
+		return 0; /* it has given it back by itself */
+	}
+	if (holder->slot) {
+		int flags = fcntl(fd, F_GETFL);
+		if (flags < 0 || fcntl(fd, F_SETFL, flags | O_APPEND) < 0)
+			return -errno;
+		if (look->writable)
+			lock_file_write_end(look->fd, holder->slot_number,
+					    holder->slot->record.hold, RELOCK_END_BROKEN);
+	}
+	return store->primitive->wait.set(fd, &none, false);
+}
+
+int lock_file_break(relock_store *store, const char *name)
+{
+	const struct file_store *file_store = file_store_of(store);
+	__attribute__((cleanup(snapshot_free))) struct snapshot snapshot = {0};
+	__attribute__((cleanup(file_look_end))) struct file_look look = {.fd = -1};
+
+	int result = file_look(file_store, name, &snapshot, &look);
+	if (result < 0)
+		return result;
+	if (!look.held)
+		return -ENOENT;
+	if (look.holder_count == 0)
+		return failed(-ESRCH,
+			      "%s: its holder cannot be seen from here; look as root, and in the "
+			      "first pid namespace",
+			      name);
+	for (size_t i = 0; i < look.holder_count; i++) {
+		result = break_holder(file_store, name, &look, &look.holders[i]);
+		if (result < 0)
+			return result;
+	}
+	return 0;
+}

@@ -1,0 +1,328 @@
+/*
+ * Looking at a lock file.  The kernel says whether the lock is held, and in
+ * what mode; the records say by whom; and a record is believed only if the
+ * process it names, of that start time, has the lock on that descriptor.
+ * Whoever holds the lock without a true record (a program that locks the file
+ * by itself, a child that outlived the holder) is found among the descriptors
+ * of all processes, as far as they can be seen.
+ */
+#include "lock-file-look.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cleanup.h"
+#include "message.h"
+#include "process.h"
+#include "status.h"
+
+/* Records and processes */
+
+enum truth { FALSE_RECORD, TRUE_RECORD, UNPROVEN_RECORD };
+
+static enum truth examine(const struct record *record, enum lock_line_type type,
+			  const struct file_id *id)
+{
+	const struct self *self = process_self();
+	pid_t pid = record->via_pid ? record->via_pid : record->pid;
+	uint64_t start_time = record->via_pid ? record->via_start_time : record->start_time;
+	struct lock_line line;
+
+	if (memcmp(record->boot_id, self->boot_id, sizeof record->boot_id) != 0)
+		return FALSE_RECORD;
+	if (record->pid_namespace != self->pid_namespace)
+		return UNPROVEN_RECORD;
+	if (!process_is_alive(pid, start_time))
+		return FALSE_RECORD;
+	int result = descriptor_holds(pid, record->fd, type, id, &line);
+	return result == 1 ? TRUE_RECORD : result == 0 ? FALSE_RECORD : UNPROVEN_RECORD;
+}
+
+static bool add_holder(struct file_look *look, const struct file_holder *holder)
+{
+	struct file_holder *larger =
+	    realloc(look->holders, (look->holder_count + 1) * sizeof *larger);
+
+	if (!larger)
+		return false;
+	look->holders = larger;
+	look->holders[look->holder_count++] = *holder;
+	return true;
+}
+
+static int add_recorded(struct file_look *look, size_t number, enum lock_line_type type)
+{
+	CLEANUP_FREE struct slot *slot = malloc(sizeof *slot);
+
+	if (!slot)
+		return -ENOMEM;
+	if (!slot_read(look->fd, number, slot) || slot->record.mode != (uint32_t)look->mode)
+		return 0;
+	if (slot->end.hold == slot->record.hold && slot->end.how != RELOCK_END_NONE)
+		return 0;
+	enum truth truth = examine(&slot->record, type, &look->id);
+	if (truth == FALSE_RECORD)
+		return 0;
+	const struct record *record = &slot->record;
+	bool here = record->pid_namespace == process_self()->pid_namespace;
+	struct file_holder holder = {
+	    .pid = !here             ? 0
+		   : record->via_pid ? record->via_pid
+				     : record->pid,
+	    .fd = record->fd,
+	    .proven = truth == TRUE_RECORD,
+	    .slot_number = number,
+	    .slot = slot,
+	};
+	if (!add_holder(look, &holder))
+		return -ENOMEM;
+	slot = NULL;
+	return 0;
+}
+
+static bool is_known(const struct file_look *look, pid_t pid)
+{
+	for (size_t i = 0; i < look->holder_count; i++)
+		if (look->holders[i].pid == pid)
+			return true;
+	return false;
+}
+
+/* Processes that have the lock; one that is known stands for all that share
+ * its open file description, since an exclusive lock has only one. */
+static int add_unrecorded(struct file_look *look, struct snapshot *snapshot,
+			  enum lock_line_type type)
+{
+	int result = snapshot_holds(snapshot);
+
+	if (result < 0)
+		return result == -ENOSYS ? 0 : result;
+	for (size_t i = 0; i < snapshot->hold_count; i++) {
+		const struct lock_hold *hold = &snapshot->holds[i];
+		/* A record lock of the old kind conflicts with an OFD lock. */
+		bool conflicts = hold->line.type == type ||
+				 (type == LOCK_LINE_OFD && hold->line.type == LOCK_LINE_POSIX);
+		if (!conflicts || !line_is_of(&hold->line, &look->id) || is_known(look, hold->pid))
+			continue;
+		struct file_holder holder = {.pid = hold->pid, .fd = hold->fd, .proven = true};
+		if (!add_holder(look, &holder))
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* The mode by /proc/locks, where the kernel lock has no test of its own. */
+static bool held_by_lines(struct file_look *look, struct snapshot *snapshot,
+			  enum lock_line_type type)
+{
+	bool held = false;
+
+	if (snapshot_lines(snapshot) < 0)
+		return false;
+	for (size_t i = 0; i < snapshot->line_count; i++) {
+		const struct lock_line *line = &snapshot->lines[i];
+		if (line->type != type || line->blocked || !line_is_of(line, &look->id))
+			continue;
+		held = true;
+		look->mode = line->exclusive ? HOLD_EXCLUSIVE : HOLD_SHARED;
+	}
+	return held;
+}
+
+static bool is_held(struct file_look *look, const struct lock_primitive *primitive,
+		    struct snapshot *snapshot)
+{
+	int result = primitive->test(look->fd, &look->mode);
+
+	return result == -ENOSYS ? held_by_lines(look, snapshot, primitive->line_type)
+				 : result == 1;
+}
+
+int file_look(const struct file_store *store, const char *name, struct snapshot *snapshot,
+	      struct file_look *ret)
+{
+	enum lock_line_type type = store->primitive->line_type;
+	int result = lock_file_open_existing(store, name, &ret->fd, &ret->writable, &ret->status);
+
+	if (result < 0)
+		return result;
+	file_id_of(ret->fd, &ret->id);
+	ret->held = is_held(ret, store->primitive, snapshot);
+	if (!ret->held)
+		return 0;
+	/* Slot 0 has a shared holder if it once was the exclusive one. */
+	size_t slots = 1;
+	if (ret->mode == HOLD_SHARED)
+		slots = (size_t)ret->status.st_size / SLOT_SIZE + 2;
+	for (size_t i = 0; i < slots && i < SLOT_COUNT_MAX; i++) {
+		result = add_recorded(ret, i, type);
+		if (result < 0)
+			return result;
+	}
+	/* Shared holders may have no record and an exclusive one beside a record
+	 * is the same description. */
+	if (ret->mode == HOLD_SHARED || ret->holder_count == 0)
+		result = add_unrecorded(ret, snapshot, type);
+	return result;
+}
+
+void file_look_end(struct file_look *look)
+{
+	for (size_t i = 0; i < look->holder_count; i++)
+		free(look->holders[i].slot);
+	free(look->holders);
+	if (look->fd >= 0)
+		close(look->fd);
+}
+
+/* As a status */
+
+static void describe(struct relock_holder *ret, const struct file_holder *holder,
+		     enum hold_mode mode)
+{
+	ret->mode = mode == HOLD_SHARED ? RELOCK_SHARED : RELOCK_EXCLUSIVE;
+	if (holder->slot)
+		status_holder_of_slot(ret, holder->slot);
+	else
+		status_holder_of_process(ret, holder->pid);
+	if (mode == HOLD_SHARED)
+		ret->token = 0;
+}
+
+static int describe_waiters(const struct file_look *look, enum lock_line_type type,
+			    struct snapshot *snapshot, struct relock_status *status)
+{
+	if (snapshot_lines(snapshot) < 0)
+		return 0;
+	for (size_t i = 0; i < snapshot->line_count; i++) {
+		const struct lock_line *line = &snapshot->lines[i];
+		status->waiter_count +=
+		    line->blocked && line_is_of(line, &look->id) &&
+		    (line->type == LOCK_LINE_FLOCK) == (type == LOCK_LINE_FLOCK);
+	}
+	if (status->waiter_count == 0)
+		return 0;
+	int result = snapshot_waits(snapshot);
+	if (result < 0)
+		return result == -ENOSYS ? 0 : result;
+	status->waiter_pids = calloc(snapshot->wait_count + 1, sizeof *status->waiter_pids);
+	if (!status->waiter_pids)
+		return -ENOMEM;
+	for (size_t i = 0; i < snapshot->wait_count; i++) {
+		const struct lock_wait *wait = &snapshot->waits[i];
+		if (wait->inode == look->status.st_ino && wait->device == look->status.st_dev &&
+		    (wait->type == LOCK_LINE_FLOCK) == (type == LOCK_LINE_FLOCK))
+			status->waiter_pids[status->waiter_pid_count++] = wait->pid;
+	}
+	/* The two were not looked at in the same moment. */
+	if (status->waiter_count < status->waiter_pid_count)
+		status->waiter_count = status->waiter_pid_count;
+	return 0;
+}
+
+/* The last hold: the one that began last, of all slots that were written. */
+static int describe_last(const struct file_look *look, struct relock_status *status)
+{
+	CLEANUP_FREE struct slot *slot = malloc(sizeof *slot);
+	CLEANUP_FREE struct slot *last = calloc(1, sizeof *last);
+	size_t slots = (size_t)look->status.st_size / SLOT_SIZE + 2;
+
+	if (!slot || !last)
+		return -ENOMEM;
+	for (size_t i = 0; i < slots && i < SLOT_COUNT_MAX; i++)
+		if (slot_read(look->fd, i, slot) && slot->record.mode != HOLD_NONE &&
+		    slot->record.since >= last->record.since)
+			memcpy(last, slot, sizeof *last);
+	if (last->record.since != 0)
+		status_last_of_slot(status, last);
+	return 0;
+}
+
+static int describe_all(const struct file_look *look, enum lock_line_type type,
+			struct snapshot *snapshot, struct relock_status *status)
+{
+	if (!look->held)
+		return describe_last(look, status);
+	status->state = RELOCK_HELD;
+	status->mode = look->mode == HOLD_SHARED ? RELOCK_SHARED : RELOCK_EXCLUSIVE;
+	status->holders = calloc(look->holder_count + 1, sizeof *status->holders);
+	if (!status->holders)
+		return -ENOMEM;
+	for (size_t i = 0; i < look->holder_count; i++)
+		describe(&status->holders[status->holder_count++], &look->holders[i], look->mode);
+	return describe_waiters(look, type, snapshot, status);
+}
+
+int lock_file_look(relock_store *store, const char *name, struct snapshot *snapshot,
+		   struct relock_status *status)
+{
+	const struct file_store *file_store = file_store_of(store);
+	__attribute__((cleanup(file_look_end))) struct file_look look = {.fd = -1};
+
+	status->state = RELOCK_FREE;
+	int result = file_look(file_store, name, snapshot, &look);
+	if (result == -ENOENT)
+		return 0;
+	if (result < 0)
+		return result;
+	return describe_all(&look, file_store->primitive->line_type, snapshot, status);
+}
+
+/* All files */
+
+int lock_file_each_name(relock_store *store, int (*callback)(const char *name, void *argument),
+			void *argument)
+{
+	int fd = openat(file_store_of(store)->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	CLEANUP_CLOSEDIR DIR *dir = fdopendir(fd);
+	if (!dir) {
+		close_keeping_errno(fd);
+		return -errno;
+	}
+	for (struct dirent *entry; (entry = readdir(dir));) {
+		if (*entry->d_name == '.' ||
+		    (entry->d_type != DT_REG && entry->d_type != DT_UNKNOWN) ||
+		    name_check(entry->d_name, false) < 0)
+			continue;
+		int result = callback(entry->d_name, argument);
+		if (result != 0)
+			return result;
+	}
+	return 0;
+}
+
+/*
+ * A file is removed under its exclusive lock, and only if it is what a holder
+ * of ours left there; then who has it open already will see that the name does
+ * not lead to it.  A token that is ahead of the clock would be lost: it stays.
+ */
+int lock_file_prune(relock_store *store, const char *name, int64_t age)
+{
+	const struct file_store *file_store = file_store_of(store);
+	const enum hold_mode exclusive = HOLD_EXCLUSIVE;
+	CLEANUP_CLOSE int fd = -1;
+	struct stat status, entry;
+	bool writable;
+
+	int result = lock_file_open_existing(file_store, name, &fd, &writable, &status);
+	if (result < 0)
+		return result == -ENOENT ? 0 : result;
+	if (moment_now() - (status.st_mtim.tv_sec * RELOCK_SECOND + status.st_mtim.tv_nsec) < age)
+		return 0;
+	result = file_store->primitive->wait.set(fd, &exclusive, false);
+	if (result < 0)
+		return result == -EAGAIN ? 0 : result;
+	struct record head = {0};
+	ssize_t length = pread(fd, &head, RECORD_PEEK_SIZE, 0);
+	if (length != 0 && (length < RECORD_PEEK_SIZE || head.magic != RECORD_MAGIC ||
+			    head.token > (uint64_t)(moment_now() / 1000)))
+		return 0;
+	if (fstatat(file_store->dir_fd, name, &entry, AT_SYMLINK_NOFOLLOW) < 0 ||
+	    entry.st_dev != status.st_dev || entry.st_ino != status.st_ino)
+		return 0;
+	return unlinkat(file_store->dir_fd, name, 0) < 0 ? -errno : 1;
+}

@@ -1,0 +1,123 @@
+/*
+ * Lock files: what the stores share whose locks are kernel locks on a file
+ * DIR/NAME.  A store of this kind is a struct lock_primitive and a table of
+ * operations made of the functions below.
+ */
+#pragma once
+
+#include <stdint.h>
+#include <sys/stat.h>
+
+#include "lock-line.h"
+#include "record.h"
+#include "store.h"
+#include "wait.h"
+
+/* The kernel lock that a store uses. */
+struct lock_primitive {
+	enum lock_line_type line_type; /* how /proc shows it */
+	/* An exclusive lock needs a descriptor that is open for writing. */
+	bool writes;
+	/* Sets the mode (enum hold_mode *): see struct wait_operation. */
+	struct wait_operation wait;
+	/* Does anybody else hold it?  0 or 1 (then the mode is set), or
+	 * -ENOSYS if that cannot be found out without disturbing others. */
+	int (*test)(int fd, enum hold_mode *ret_mode);
+	/* A short lock of another kind on the same file, under which shared
+	 * holders choose their slots.  -EAGAIN */
+	int (*guard_slots)(int fd);
+	void (*leave_slots)(int fd);
+	/* After a grant, and before a release; both may be NULL. */
+	void (*granted)(relock_lock *lock);
+	void (*before_release)(relock_lock *lock);
+};
+
+struct file_store {
+	int dir_fd;
+	bool any_folder;
+	bool stamps; /* the folder's times can be trusted, see entry_is_ours() */
+	const struct lock_primitive *primitive;
+};
+
+/* When a folder last changed. */
+struct stamp {
+	struct timespec modified, changed;
+};
+
+struct file_lock {
+	int fd;        /* -1: not open */
+	bool writable; /* opened for writing */
+	bool linked;   /* has other names: then it is not ours to write into */
+	bool recorded; /* the present hold has a record */
+	bool plain;    /* the image is that of a request without any particulars */
+	bool stamped;  /* `stamp` is set */
+	dev_t device;
+	ino_t inode;
+	uid_t uid;
+	enum hold_mode mode;
+	struct stamp stamp; /* of the folder, when the name last led to the file */
+	size_t slot;
+	uint64_t next_hold;
+	uint64_t constant_sum;
+	struct slot *image; /* cut after the info */
+};
+
+static inline struct file_store *file_store_of(const relock_store *store)
+{
+	return (struct file_store *)store->private;
+}
+
+static inline struct file_lock *file_lock_of(const relock_lock *lock)
+{
+	return (struct file_lock *)lock->private;
+}
+
+/* The operations of struct store_operations, but for open(), in which a store
+ * calls this. */
+int lock_file_store_open(relock_store *store, const char *rest, bool any_folder,
+			 const struct lock_primitive *primitive);
+void lock_file_store_close(relock_store *store);
+int lock_file_lock_open(relock_lock *lock);
+void lock_file_lock_close(relock_lock *lock);
+void lock_file_forget(relock_lock *lock);
+int lock_file_acquire(relock_lock *lock, const struct grant *grant);
+int lock_file_release(relock_lock *lock);
+int lock_file_convert(relock_lock *lock, const struct grant *grant);
+int lock_file_pass(relock_lock *lock, const struct grant *grant);
+int lock_file_check(relock_lock *lock);
+int lock_file_set_info(relock_lock *lock, const void *info, size_t length);
+int lock_file_token(const relock_lock *lock, uint64_t *ret);
+int lock_file_fd(const relock_lock *lock);
+int lock_file_probe(relock_lock *lock);
+int lock_file_look(relock_store *store, const char *name, struct snapshot *snapshot,
+		   struct relock_status *status);
+int lock_file_each_name(relock_store *store, int (*callback)(const char *name, void *argument),
+			void *argument);
+int lock_file_break(relock_store *store, const char *name);
+int lock_file_prune(relock_store *store, const char *name, int64_t age);
+
+#define LOCK_FILE_OPERATIONS                                                                       \
+	.store_size = sizeof(struct file_store), .close = lock_file_store_close,                   \
+	.acquire = lock_file_acquire, .release = lock_file_release, .convert = lock_file_convert,  \
+	.pass = lock_file_pass, .check = lock_file_check, .set_info = lock_file_set_info,          \
+	.token = lock_file_token, .fd = lock_file_fd, .probe = lock_file_probe,                    \
+	.look = lock_file_look, .each_name = lock_file_each_name, .break_hold = lock_file_break,   \
+	.prune = lock_file_prune
+
+/* Opens an existing lock file: for writing if possible (`ret_writable` says
+ * so), else for reading.  -ENOENT; -ELOOP, -EISDIR, -EBADF for what is no
+ * file; -EACCES and others of open(2). */
+int lock_file_open_existing(const struct file_store *store, const char *name, int *ret_fd,
+			    bool *ret_writable, struct stat *ret_status);
+
+/* Writes the record of the present hold anew. */
+int lock_file_write_record(struct file_lock *file);
+
+/* Makes a complete lock file and gives it its name: 0, or -EEXIST. */
+int lock_file_create(const struct file_store *store, const char *name, int *ret_fd);
+
+/* Marks how the hold of the slot ended. */
+int lock_file_write_end(int fd, size_t slot, uint64_t hold, enum relock_end how);
+
+/* slots.c: chooses a slot for a shared hold and writes its record. */
+void lock_file_claim_slot(const struct lock_primitive *primitive, struct file_lock *file);
