@@ -571,6 +571,22 @@ int lock_file_release(relock_lock *lock)
 	return 0;
 }
 
+/* The kernel counts who has the open file description; the record says that
+ * we have gone, which matters once nobody has it. */
+int lock_file_leave(relock_lock *lock)
+{
+	struct file_lock *file = file_lock_of(lock);
+
+	int result = check_broken(lock);
+	if (result < 0)
+		return result;
+	if (file->recorded)
+		lock_file_write_end(file->fd, file->slot, file->image->record.hold,
+				    RELOCK_END_RELEASED);
+	close_file(file);
+	return 0;
+}
+
 /* A shared hold became exclusive, or the other way round: its record moves. */
 static void record_conversion(struct file_lock *file, enum hold_mode mode)
 {

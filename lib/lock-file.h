@@ -82,6 +82,7 @@ void lock_file_lock_close(relock_lock *lock);
 void lock_file_forget(relock_lock *lock);
 int lock_file_acquire(relock_lock *lock, const struct grant *grant);
 int lock_file_release(relock_lock *lock);
+int lock_file_leave(relock_lock *lock);
 int lock_file_convert(relock_lock *lock, const struct grant *grant);
 int lock_file_pass(relock_lock *lock, const struct grant *grant);
 int lock_file_check(relock_lock *lock);
@@ -99,10 +100,10 @@ int lock_file_prune(relock_store *store, const char *name, int64_t age);
 #define LOCK_FILE_OPERATIONS                                                                       \
 	.store_size = sizeof(struct file_store), .close = lock_file_store_close,                   \
 	.acquire = lock_file_acquire, .release = lock_file_release, .convert = lock_file_convert,  \
-	.pass = lock_file_pass, .check = lock_file_check, .set_info = lock_file_set_info,          \
-	.token = lock_file_token, .fd = lock_file_fd, .probe = lock_file_probe,                    \
-	.look = lock_file_look, .each_name = lock_file_each_name, .break_hold = lock_file_break,   \
-	.prune = lock_file_prune
+	.leave = lock_file_leave, .pass = lock_file_pass, .check = lock_file_check,                \
+	.set_info = lock_file_set_info, .token = lock_file_token, .fd = lock_file_fd,              \
+	.probe = lock_file_probe, .look = lock_file_look, .each_name = lock_file_each_name,        \
+	.break_hold = lock_file_break, .prune = lock_file_prune
 
 /* Opens an existing lock file: for writing if possible (`ret_writable` says
  * so), else for reading.  -ENOENT; -ELOOP, -EISDIR, -EBADF for what is no

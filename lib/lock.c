@@ -294,6 +294,24 @@ int relock_release(relock_lock *lock)
 	return result;
 }
 
+static int leave(relock_lock *lock, void *argument)
+{
+	const struct store_operations *operations = lock->store->operations;
+	bool inherited = lock->flags & RELOCK_INHERIT;
+	int result = inherited ? operations->leave(lock) : operations->release(lock);
+
+	hold_ended(lock);
+	return result;
+}
+
+int relock_leave(relock_lock *lock)
+{
+	int result = on_hold(lock, leave, NULL);
+
+	debug("%s: leave: %s", lock->name, result < 0 ? strerrorname_np(-result) : "done");
+	return result;
+}
+
 struct conversion {
 	enum relock_mode mode;
 	int64_t timeout;

@@ -257,6 +257,17 @@ int relock_convert(relock_lock *lock, enum relock_mode mode, int64_t timeout);
 int relock_release(relock_lock *lock);
 
 /*
+ * Ends this process's part in a hold made with RELOCK_INHERIT: as
+ * relock_release(), but processes that have inherited the descriptor keep the
+ * lock until the last of them has closed it.  What a program does that ran a
+ * command under a lock, as flock(1): a daemon that the command has left behind
+ * still holds it.  Without RELOCK_INHERIT: the same as relock_release().
+ *
+ * -ENOENT -EPERM -ESTALE as relock_release()
+ */
+int relock_leave(relock_lock *lock);
+
+/*
  * Passes the lock on to another holder on whose behalf the same process holds
  * it, without it being free in between: a new grant, with a new token and a
  * new record.  For programs like relockfs.  The request's timeout and flags

@@ -57,6 +57,8 @@ struct store_operations {
 	int (*acquire)(relock_lock *lock, const struct grant *grant);
 	/* -ESTALE: the hold was broken. After these the handle holds nothing. */
 	int (*release)(relock_lock *lock);
+	/* The same, but who has inherited the hold keeps it. */
+	int (*leave)(relock_lock *lock);
 
 	/* The rest leave the hold as it is if they fail, but for -ESTALE. */
 	int (*convert)(relock_lock *lock, const struct grant *grant);
