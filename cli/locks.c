@@ -1,0 +1,328 @@
+/*
+ * relock locks: every lock the kernel knows, with its true holder.
+ *
+ * /proc/locks, and lslocks(8) with it, shows -1 for the holder of an open file
+ * description's lock, for the description may be shared by many processes.
+ * The library finds them, and the waiters; here they are printed.
+ */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "command.h"
+#include "exit-code.h"
+#include "json.h"
+#include "message.h"
+#include "relock.h"
+#include "table.h"
+#include "user-name.h"
+#include "waiters-text.h"
+
+enum {
+	COMMAND,
+	PID,
+	USER,
+	FD,
+	TYPE,
+	MODE,
+	START,
+	END,
+	WAITERS,
+	DEVICE,
+	INODE,
+	PATH,
+	COLUMN_COUNT,
+};
+
+static const struct table_column columns[COLUMN_COUNT] = {
+    [COMMAND] = {"COMMAND", "what the holder runs", 15, TABLE_LINES},
+    [PID] = {"PID", "holder's pid", 5, TABLE_RIGHT | TABLE_LINES},
+    [USER] = {"USER", "holder's user", 4, TABLE_LINES},
+    [FD] = {"FD", "holder's descriptor of the file", 2, TABLE_RIGHT | TABLE_LINES},
+    [TYPE] = {"TYPE", "OFD, POSIX, FLOCK or LEASE", 5, 0},
+    [MODE] = {"MODE", "exclusive or shared", 9, 0},
+    [START] = {"START", "first byte", 5, TABLE_RIGHT | TABLE_NUMBER},
+    [END] = {"END", "last byte, or EOF", 3, TABLE_RIGHT},
+    [WAITERS] = {"WAITERS", "pids of who waits", 7, 0},
+    [DEVICE] = {"DEVICE", "the file system's major and minor number", 5, 0},
+    [INODE] = {"INODE", "the file's inode number", 5, TABLE_RIGHT | TABLE_NUMBER},
+    [PATH] = {"PATH", "the file", 0.3, 0},
+};
+
+static const char *const default_columns = "COMMAND,PID,USER,TYPE,MODE,START,END,WAITERS,PATH";
+
+static const char *type_text(enum relock_kernel_type type)
+{
+	static const char *const texts[] = {
+	    [RELOCK_KERNEL_POSIX] = "POSIX",
+	    [RELOCK_KERNEL_OFD] = "OFD",
+	    [RELOCK_KERNEL_FLOCK] = "FLOCK",
+	    [RELOCK_KERNEL_LEASE] = "LEASE",
+	};
+
+	return texts[type];
+}
+
+static const char *mode_text(enum relock_mode mode)
+{
+	return mode == RELOCK_SHARED ? "shared" : "exclusive";
+}
+
+/* One cell with a line for each holder; "-" if they are out of sight. */
+static void set_holders(struct table *table, const struct relock_kernel_lock *lock, size_t column)
+{
+	CLEANUP_FREE char *text = NULL;
+	size_t size = 0;
+	FILE *out = open_memstream(&text, &size);
+
+	if (!out)
+		out_of_memory();
+	if (lock->holder_count == 0)
+		putc('-', out);
+	for (size_t i = 0; i < lock->holder_count; i++) {
+		const struct relock_kernel_process *holder = &lock->holders[i];
+
+		if (i > 0)
+			putc('\n', out);
+		if (column == COMMAND) {
+			CLEANUP_FREE char *command =
+			    printable(holder->command ? holder->command : "-");
+
+			fputs(command, out);
+		} else if (column == USER) {
+			CLEANUP_FREE char *user = user_name(holder->uid);
+
+			fputs(user, out);
+		} else if (column == PID) {
+			fprintf(out, "%d", (int)holder->pid);
+		} else if (holder->fd >= 0) {
+			fprintf(out, "%d", holder->fd);
+		}
+	}
+	if (fclose(out) != 0)
+		out_of_memory();
+	table_set(table, column, text);
+}
+
+static char *waiter_pids_text(const struct relock_kernel_lock *lock)
+{
+	CLEANUP_FREE pid_t *pids = calloc(lock->waiter_pid_count + 1, sizeof *pids);
+
+	if (!pids)
+		out_of_memory();
+	for (size_t i = 0; i < lock->waiter_pid_count; i++)
+		pids[i] = lock->waiters[i].pid;
+	return waiters_text(pids, lock->waiter_pid_count, lock->waiter_count);
+}
+
+static void add_lock(struct table *table, const struct relock_kernel_lock *lock)
+{
+	CLEANUP_FREE char *waiters = waiter_pids_text(lock);
+
+	table_add_line(table);
+	set_holders(table, lock, COMMAND);
+	set_holders(table, lock, PID);
+	set_holders(table, lock, USER);
+	set_holders(table, lock, FD);
+	table_set(table, TYPE, type_text(lock->type));
+	table_set(table, MODE, mode_text(lock->mode));
+	table_setf(table, START, "%llu", (unsigned long long)lock->start);
+	if (lock->end == INT64_MAX)
+		table_set(table, END, "EOF");
+	else
+		table_setf(table, END, "%llu", (unsigned long long)lock->end);
+	table_set(table, WAITERS, waiters);
+	table_setf(table, DEVICE, "%u:%u", lock->major, lock->minor);
+	table_setf(table, INODE, "%llu", (unsigned long long)lock->inode);
+	if (lock->path) {
+		CLEANUP_FREE char *path = printable(lock->path);
+
+		table_set(table, PATH, path);
+	} else {
+		table_setf(table, PATH, "(inode %llu on %u:%u)", (unsigned long long)lock->inode,
+			   lock->major, lock->minor);
+	}
+}
+
+static struct json_object *process_json(const struct relock_kernel_process *process)
+{
+	struct json_object *json = json_new();
+	CLEANUP_FREE char *user = user_name(process->uid);
+
+	json_add_signed(json, "pid", process->pid);
+	if (process->fd >= 0)
+		json_add_signed(json, "fd", process->fd);
+	json_add_text(json, "user", user);
+	if (process->command) {
+		CLEANUP_FREE char *command = printable(process->command);
+
+		json_add_text(json, "command", command);
+	}
+	return json;
+}
+
+static struct json_object *lock_json(const struct relock_kernel_lock *lock)
+{
+	struct json_object *json = json_new();
+
+	json_add_text(json, "type", type_text(lock->type));
+	json_add_text(json, "mode", mode_text(lock->mode));
+	json_add_number(json, "start", lock->start);
+	if (lock->end == INT64_MAX)
+		json_add_null(json, "end");
+	else
+		json_add_number(json, "end", lock->end);
+	json_add_number(json, "major", lock->major);
+	json_add_number(json, "minor", lock->minor);
+	json_add_number(json, "inode", lock->inode);
+	if (lock->path) {
+		CLEANUP_FREE char *path = printable(lock->path);
+
+		json_add_text(json, "path", path);
+	} else {
+		json_add_null(json, "path");
+	}
+
+	struct json_object *holders = json_add_array(json, "holders");
+
+	for (size_t i = 0; i < lock->holder_count; i++)
+		json_append(holders, process_json(&lock->holders[i]));
+
+	struct json_object *waiters = json_add_array(json, "waiters");
+
+	for (size_t i = 0; i < lock->waiter_pid_count; i++)
+		json_append(waiters, process_json(&lock->waiters[i]));
+	json_add_number(json, "waiter-count", lock->waiter_count);
+	return json;
+}
+
+static int print_json(const struct relock_kernel_lock *locks, size_t count)
+{
+	CLEANUP_JSON struct json_object *json = NULL;
+
+	if (!json_load())
+		return EX_UNAVAILABLE;
+	json = json_new();
+
+	struct json_object *array = json_add_array(json, "locks");
+
+	for (size_t i = 0; i < count; i++)
+		json_append(array, lock_json(&locks[i]));
+	json_print(json);
+	return 0;
+}
+
+static int print_table(const struct table_options *options, const struct relock_kernel_lock *locks,
+		       size_t count)
+{
+	CLEANUP_TABLE struct table *table = NULL;
+
+	int code = table_new(&table, "locks", columns, COLUMN_COUNT, default_columns, options);
+	if (code != 0)
+		return code;
+	for (size_t i = 0; i < count; i++)
+		add_lock(table, &locks[i]);
+	table_print(table);
+	return 0;
+}
+
+static void hint_at_root(const struct relock_kernel_lock *locks, size_t count)
+{
+	size_t out_of_sight = 0;
+
+	for (size_t i = 0; i < count; i++)
+		if (locks[i].holder_count == 0)
+			out_of_sight++;
+	if (out_of_sight > 0)
+		complain("%zu of %zu locks are held out of sight%s", out_of_sight, count,
+			 geteuid() == 0 ? ", in another pid namespace perhaps, or by the kernel"
+					: " of this user: root sees all holders");
+}
+
+static int print_locks(const char *path, const struct table_options *options)
+{
+	struct relock_kernel_lock *locks = NULL;
+	size_t count = 0;
+
+	int error = relock_kernel_locks(path, &locks, &count);
+	if (error < 0)
+		return complain_error(path ? path : "/proc/locks", error);
+
+	int code = options->json && !options->output ? print_json(locks, count)
+						     : print_table(options, locks, count);
+
+	/* Tables shall be read by people, and JSON by programs, which see the
+	 * empty array. */
+	if (code == 0 && !options->json && !options->raw) {
+		fflush(stdout);
+		hint_at_root(locks, count);
+	}
+	relock_kernel_locks_free(locks, count);
+	return code;
+}
+
+static const struct option long_options[] = {
+    COMMON_OPTIONS,
+    {"output", required_argument, NULL, 'o'},
+    {"json", no_argument, NULL, OPTION_JSON},
+    {"raw", no_argument, NULL, OPTION_RAW},
+    {"noheadings", no_argument, NULL, 'n'},
+    {NULL, 0, NULL, 0},
+};
+
+static int locks_main(struct invocation *invocation, int argc, char **argv)
+{
+	struct table_options options = {.json = false};
+	int option, code = 0;
+
+	while ((option = getopt_long(argc, argv, "o:Jrn", long_options, NULL)) != -1)
+		switch (option) {
+		case 'o':
+			options.output = optarg;
+			break;
+		case 'J':
+		case OPTION_JSON:
+			options.json = true;
+			break;
+		case 'r':
+		case OPTION_RAW:
+			options.raw = true;
+			break;
+		case 'n':
+			options.no_headings = true;
+			break;
+		default:
+			if (!common_option(invocation, &command_locks, option, &code))
+				return code;
+		}
+	if (argc - optind > 1)
+		return usage_error(&command_locks, "only one path at a time");
+	if (options.json && options.raw)
+		return usage_error(&command_locks, "--json and --raw exclude each other");
+	return print_locks(argv[optind], &options);
+}
+
+static void print_columns(void)
+{
+	table_print_columns(columns, COLUMN_COUNT);
+}
+
+const struct command command_locks = {
+    .name = "locks",
+    .summary = "list every lock the kernel knows, with its true holder",
+    .help = "relock locks [OPTION]... [PATH]\n"
+	    "\n"
+	    "Lists the file locks of this machine, or those on a file: who really holds\n"
+	    "them, also where /proc/locks shows -1, and who waits.\n"
+	    "\n"
+	    "  -o, --output LIST   columns to show; +LIST: these as well\n"
+	    "  -J, --json          as JSON: nested, or with -o the columns\n"
+	    "  -r, --raw           no alignment, for scripts\n"
+	    "  -n, --noheadings    no line of headings\n"
+	    "      --help          this text\n",
+    .print_more_help = print_columns,
+    .run = locks_main,
+};

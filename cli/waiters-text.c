@@ -1,0 +1,32 @@
+/*
+ * Ten thousand waiters are no reason for a line of ten thousand pids; --json
+ * has them all.
+ */
+#include "waiters-text.h"
+
+#include <stdio.h>
+
+#include "message.h"
+
+enum { PIDS_SHOWN = 4 };
+
+char *waiters_text(const pid_t *pids, size_t pid_count, size_t count)
+{
+	char *text = NULL;
+	size_t size = 0, shown = pid_count < PIDS_SHOWN ? pid_count : PIDS_SHOWN;
+
+	if (count == 0)
+		return NULL;
+
+	FILE *out = open_memstream(&text, &size);
+
+	if (!out)
+		out_of_memory();
+	for (size_t i = 0; i < shown; i++)
+		fprintf(out, "%s%d", i ? " " : "", (int)pids[i]);
+	if (count > shown)
+		fprintf(out, "%s+%zu", shown ? " " : "", count - shown);
+	if (fclose(out) != 0)
+		out_of_memory();
+	return text;
+}
