@@ -27,15 +27,16 @@ _Static_assert(sizeof(struct flock) >= KERNEL_SIGSET_SIZE, "the looks stay insid
 
 static bool is_readable(uintptr_t address)
 {
-	return raw_syscall(SYS_rt_sigprocmask, NO_SUCH_HOW, (long)address, 0, KERNEL_SIGSET_SIZE, 0,
-			   0) != -EFAULT;
+	/* For which NULL means that there is no new mask. */
+	return address && raw_syscall(SYS_rt_sigprocmask, NO_SUCH_HOW, (long)address, 0,
+				      KERNEL_SIGSET_SIZE, 0, 0) != -EFAULT;
 }
 
 /* Leaves eight bytes of signal mask behind. */
 static bool is_writable(uintptr_t address)
 {
-	return raw_syscall(SYS_rt_sigprocmask, SIG_BLOCK, 0, (long)address, KERNEL_SIGSET_SIZE, 0,
-			   0) != -EFAULT;
+	return address && raw_syscall(SYS_rt_sigprocmask, SIG_BLOCK, 0, (long)address,
+				      KERNEL_SIGSET_SIZE, 0, 0) != -EFAULT;
 }
 
 static bool is_accessible(const struct flock *callers, bool (*is_accessible_at)(uintptr_t address))
