@@ -132,6 +132,7 @@ static void row_12_holder_inside_and_outside(void **state)
 	}
 #define SAME(number, subject, entries, both) ROW(number, subject, entries, both, both)
 
+/* clang-format off: a table. */
 static const struct CMUnitTest tests[] = {
     SAME("01", "ranges", ANY_FCNTL,
 	 "ok wwwwwwwwww- ok wrrrrrrrrw- ok wrrwwrrrrw- ok wrrwwr-rrw- ok wrrwwrrrrw- "
@@ -197,6 +198,7 @@ static const struct CMUnitTest tests[] = {
     SAME("22", "jumped_out", ANY, "jumped free ok"),
     SAME("23", "test_for_read_lock", ANY_LOCKF, "ok EACCES ok"),
 };
+/* clang-format on */
 
 int main(void)
 {

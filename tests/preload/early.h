@@ -1,0 +1,9 @@
+/* What the early program and its library share. */
+#pragma once
+
+#include <sys/types.h>
+
+/* Opens the file and locks one byte; the descriptor, or -1. */
+int early_lock(const char *path, off_t start);
+/* The one that the library's constructor locked. */
+extern int early_constructor_fd;

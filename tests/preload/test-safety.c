@@ -1,0 +1,362 @@
+/*
+ * The shim as a guest in somebody else's process: what it brings in, where it
+ * can be called from, and what it does where the kernel gives it less than it
+ * would like.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <linux/magic.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "program.h"
+
+enum { NOBODY = 65534 };
+
+static const char *subject_says(enum regime regime, const char *subject_case)
+{
+	return program_says(&(struct program_start){
+	    .regime = regime,
+	    .arguments = {"preload-subject", subject_case, fresh_file(), "fcntl"},
+	});
+}
+
+/* What it brings in */
+
+static const char *readelf(const char *option)
+{
+	return program_says(
+	    &(struct program_start){.arguments = {"/usr/bin/readelf", "-W", option, shim_path()}});
+}
+
+static void needs_libc_and_nothing_else(void **state)
+{
+	const char *text = readelf("-d");
+	const char *first = strstr(text, "(NEEDED)");
+
+	(void)state;
+	assert_non_null(first);
+	assert_non_null(strstr(first, "[libc.so.6]"));
+	assert_null(strstr(first + 1, "(NEEDED)"));
+}
+
+static void binds_its_symbols_at_start(void **state)
+{
+	(void)state;
+	assert_non_null(strstr(readelf("-d"), "NOW"));
+}
+
+static void exports_what_it_intercepts(void **state)
+{
+	static const char *const expected[] = {"fcntl", "fcntl64", "lockf", "lockf64", "syscall"};
+	const char *text = readelf("--dyn-syms");
+	unsigned count = 0;
+	char line[256];
+
+	(void)state;
+	for (; *text; text += *text == '\n') {
+		char symbol[128], section[16], binding[16];
+		int length = (int)strcspn(text, "\n");
+		snprintf(line, sizeof line, "%.*s", length, text);
+		text += length;
+		if (sscanf(line, "%*d: %*x %*d %*s %15s %*s %15s %127s", binding, section,
+			   symbol) != 3 ||
+		    strcmp(section, "UND") == 0)
+			continue;
+		bool is_expected = false;
+		for (size_t i = 0; i < sizeof expected / sizeof *expected; i++)
+			is_expected |= strcmp(symbol, expected[i]) == 0;
+		if (!is_expected)
+			fail_msg("exports %s", symbol);
+		count++;
+	}
+	assert_int_equal(count, sizeof expected / sizeof *expected);
+}
+
+/* Where it can be called from */
+
+static void locks_before_constructors(void **state)
+{
+	struct program_start start = {.arguments = {"preload-early", fresh_file()}};
+
+	(void)state;
+	assert_string_equal(program_says(&start), "POSIX POSIX");
+	start.regime = SHIM;
+	assert_string_equal(program_says(&start), "OFDLCK OFDLCK");
+}
+
+static void uses_no_malloc(void **state)
+{
+	(void)state;
+	assert_string_equal(subject_says(NATIVE, "without_malloc"), "ok ok holder ok");
+	assert_string_equal(subject_says(SHIM, "without_malloc"), "ok ok holder ok");
+}
+
+static void works_in_signal_handlers(void **state)
+{
+	struct program_start start = {
+	    .regime = SHIM,
+	    .arguments = {"preload-subject", "in_signal_handlers", fresh_file(), "fcntl"}};
+	char debug[128];
+
+	(void)state;
+	assert_string_equal(program_says(&start), "0 0");
+	/* The stack must do for this, too. */
+	snprintf(debug, sizeof debug, "RELOCK_DEBUG=%s/debug", test_folder);
+	start.settings[0] = debug;
+	assert_string_equal(program_says(&start), "0 0");
+}
+
+static void works_in_vfork_child(void **state)
+{
+	(void)state;
+	/* The child has the parent's description, natively a process of its own. */
+	assert_string_equal(subject_says(NATIVE, "in_vfork_child"), "locked ok");
+	assert_string_equal(subject_says(SHIM, "in_vfork_child"), "locked ok");
+}
+
+static void threads_exclude_each_other(void **state)
+{
+	(void)state;
+	assert_string_equal(subject_says(SHIM, "threads_count"), "all-counted");
+}
+
+/* Who holds the lock, row 12 */
+
+static void row_12_holder_of_many_ranges(void **state)
+{
+	static const char expected[] = "holder holder holder holder holder holder holder holder "
+				       "holder holder holder holder holder holder nobody";
+
+	(void)state;
+	assert_string_equal(subject_says(NATIVE, "holder_of_many"), expected);
+	assert_string_equal(subject_says(SHIM, "holder_of_many"), expected);
+}
+
+static void row_12_holder_whose_first_thread_ended(void **state)
+{
+	(void)state;
+	assert_string_equal(subject_says(NATIVE, "holder_without_first_thread"), "holder");
+	assert_string_equal(subject_says(SHIM, "holder_without_first_thread"), "holder");
+}
+
+static void row_12_holder_beside_our_own_description(void **state)
+{
+	(void)state;
+	assert_string_equal(subject_says(NATIVE, "holder_beside_ourselves"), "holder nobody");
+	assert_string_equal(subject_says(SHIM, "holder_beside_ourselves"), "holder nobody");
+}
+
+static void row_13_another_process_before_another_open(void **state)
+{
+	(void)state;
+	assert_string_equal(subject_says(NATIVE, "holder_besides_own_open"), "holder nobody");
+	assert_string_equal(subject_says(SHIM, "holder_besides_own_open"), "holder self");
+}
+
+static void row_12_no_descriptors_left(void **state)
+{
+	(void)state;
+	assert_string_equal(subject_says(SHIM, "holder_without_descriptors"), "unknown ok");
+}
+
+static void row_12_holder_out_of_sight(void **state)
+{
+	const char *file = fresh_file();
+	struct program_output output;
+	struct program_start hold = {.regime = SHIM,
+				     .arguments = {"preload-subject", "hold_lock", file, "fcntl"}};
+	struct program_start ask = {.regime = SHIM,
+				    .arguments = {"preload-subject", "ask_holder", file, "fcntl"},
+				    .uid = NOBODY};
+
+	(void)state;
+	if (geteuid() != 0) {
+		print_message("needs root, to become another user\n");
+		skip();
+	}
+	struct program holder = program_start(&hold);
+	program_words(&holder, 1);
+	/* 0, as for a holder in another pid namespace; never -1, which programs
+	 * would kill(2). */
+	assert_string_equal(program_says(&ask), "ok 0");
+	program_finish(&holder, &output);
+}
+
+/* Where the kernel gives less */
+
+/* What `lock_and_unlock` says of an OFD lock, and of a legacy one. */
+static const char kept[] = "ok OFDLCK ok own OFDLCK ok ok none";
+static const char lost[] = "ok POSIX ok own none ok ok none";
+
+static void sandboxed_run(const char *rule, const char *subject_case, const char *setting,
+			  struct program_output *ret)
+{
+	char subject[4096];
+
+	snprintf(subject, sizeof subject, "%s/preload-subject", getenv("RELOCK_TEST_PROGRAMS"));
+	program_run(
+	    &(struct program_start){
+		.regime = SHIM,
+		.arguments = {"preload-sandbox", rule, "--", subject, subject_case, fresh_file(),
+			      "fcntl"},
+		.settings = {setting},
+	    },
+	    ret);
+	assert_int_equal(ret->status, 0);
+}
+
+static void no_ofd_locks_at_all(void **state)
+{
+	static const char *const rules[] = {"ofd=EINVAL", "ofd=EPERM", "ofd=ENOSYS"};
+	static const char note[] = "no OFD locks here: legacy record locks instead";
+	struct program_output output;
+
+	(void)state;
+	assert_string_equal(subject_says(NATIVE, "lock_and_unlock"), lost);
+	assert_string_equal(subject_says(SHIM, "lock_and_unlock"), kept);
+	for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
+		sandboxed_run(rules[i], "lock_and_unlock", "RELOCK_DEBUG=1", &output);
+		assert_string_equal(output.out, lost);
+		const char *noted = strstr(output.error, note);
+		assert_non_null(noted);
+		assert_null(strstr(noted + 1, note));
+
+		sandboxed_run(rules[i], "lock_and_unlock", NULL, &output);
+		assert_string_equal(output.out, lost);
+		assert_string_equal(output.error, "");
+	}
+}
+
+/* What fails there is what is wrong, and with the same error. */
+static void no_ofd_locks_and_bad_arguments(void **state)
+{
+	static const char *const cases[] = {"ranges",       "others_pid",  "interrupted",
+					    "cancelled",    "left_in_pid", "bad_pointers",
+					    "bad_arguments"};
+	struct program_output output;
+	char native[PROGRAM_OUTPUT_SIZE];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		strcpy(native, subject_says(NATIVE, cases[i]));
+		sandboxed_run("ofd=EINVAL", cases[i], NULL, &output);
+		assert_string_equal(output.out, native);
+	}
+}
+
+static void no_statx(void **state)
+{
+	struct program_output output;
+
+	(void)state;
+	sandboxed_run("statx=ENOSYS", "lock_and_unlock", NULL, &output);
+	assert_string_equal(output.out, kept);
+	/* The holder cannot be found, and that is all. */
+	sandboxed_run("statx=ENOSYS", "holder_of_many", NULL, &output);
+	assert_string_equal(output.out, "unknown unknown unknown unknown unknown unknown unknown "
+					"unknown unknown unknown unknown unknown unknown unknown "
+					"nobody");
+}
+
+static void no_kcmp(void **state)
+{
+	struct program_output output;
+
+	(void)state;
+	sandboxed_run("kcmp=EPERM", "others_pid", NULL, &output);
+	assert_string_equal(output.out, "write 20 30 child write 20 0 child free");
+}
+
+/* FUSE: the calls stay as the program made them. */
+
+static bool is_fuse(const char *path)
+{
+	struct statfs filesystem;
+
+	return statfs(path, &filesystem) == 0 && filesystem.f_type == FUSE_SUPER_MAGIC;
+}
+
+/* The kernel tells of every mount through poll(2) on this file. */
+static bool await_mount(const char *path)
+{
+	FILE *mounts = fopen("/proc/self/mounts", "re");
+	bool is_mounted;
+
+	assert_non_null(mounts);
+	struct pollfd poll_fd = {.fd = fileno(mounts), .events = POLLPRI};
+	while (!(is_mounted = is_fuse(path)) && poll(&poll_fd, 1, 20000) == 1)
+		;
+	fclose(mounts);
+	return is_mounted;
+}
+
+static void legacy_locks_on_fuse(void **state)
+{
+	struct program_output output;
+	char folder[128], file[160];
+
+	(void)state;
+	if (access("/dev/fuse", R_OK | W_OK) < 0) {
+		print_message("needs /dev/fuse\n");
+		skip();
+	}
+	snprintf(folder, sizeof folder, "%s/mount", test_folder);
+	snprintf(file, sizeof file, "%s/file", folder);
+	assert_int_equal(mkdir(folder, 0755), 0);
+	struct program server =
+	    program_start(&(struct program_start){.arguments = {"one-file-fs", "-f", folder}});
+	bool is_mounted = await_mount(folder);
+	struct program_start start = {
+	    .regime = SHIM, .arguments = {"preload-subject", "lock_and_unlock", file, "fcntl"}};
+	if (is_mounted)
+		program_run(&start, &output);
+	umount2(folder, MNT_DETACH);
+	if (is_mounted) {
+		assert_string_equal(output.out, lost);
+		assert_int_equal(output.status, 0);
+	}
+	program_finish(&server, &output);
+	rmdir(folder);
+	if (!is_mounted)
+		fail_msg("no mount: %s", output.error);
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(needs_libc_and_nothing_else),
+    cmocka_unit_test(binds_its_symbols_at_start),
+    cmocka_unit_test(exports_what_it_intercepts),
+    cmocka_unit_test(locks_before_constructors),
+    cmocka_unit_test(uses_no_malloc),
+    cmocka_unit_test(works_in_signal_handlers),
+    cmocka_unit_test(works_in_vfork_child),
+    cmocka_unit_test(threads_exclude_each_other),
+    cmocka_unit_test(row_12_holder_of_many_ranges),
+    cmocka_unit_test(row_12_holder_whose_first_thread_ended),
+    cmocka_unit_test(row_12_holder_beside_our_own_description),
+    cmocka_unit_test(row_13_another_process_before_another_open),
+    cmocka_unit_test(row_12_no_descriptors_left),
+    cmocka_unit_test(row_12_holder_out_of_sight),
+    cmocka_unit_test(no_ofd_locks_at_all),
+    cmocka_unit_test(no_ofd_locks_and_bad_arguments),
+    cmocka_unit_test(no_statx),
+    cmocka_unit_test(no_kcmp),
+    cmocka_unit_test(legacy_locks_on_fuse),
+};
+
+int main(void)
+{
+	return cmocka_run_group_tests_name("safety", tests, make_folder, remove_folder);
+}
