@@ -176,6 +176,20 @@ void file_look_end(struct file_look *look)
 		close(look->fd);
 }
 
+int lock_file_probe(relock_lock *lock)
+{
+	const struct file_store *store = file_store_of(lock->store);
+	__attribute__((cleanup(snapshot_free))) struct snapshot snapshot = {0};
+	__attribute__((cleanup(file_look_end))) struct file_look look = {.fd = -1};
+
+	int result = lock_file_open_existing(store, lock->name, &look.fd, &look.writable,
+					     &look.status);
+	if (result < 0)
+		return result == -ENOENT ? 0 : result;
+	file_id_of(look.fd, &look.id);
+	return is_held(&look, store->primitive, &snapshot) ? -EAGAIN : 0;
+}
+
 /* As a status */
 
 static void describe(struct relock_holder *ret, const struct file_holder *holder,

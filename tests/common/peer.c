@@ -33,6 +33,17 @@ static void give_up(const char *what)
 	fail_msg("%s", what);
 }
 
+/* cmocka would go on with the next test in the child: a failure there has to
+ * end the child instead. */
+static void leave_framework(void)
+{
+	static const int caught[] = {SIGFPE, SIGILL, SIGSEGV, SIGBUS, SIGSYS};
+
+	setenv("CMOCKA_TEST_ABORT", "1", 1);
+	for (size_t i = 0; i < sizeof caught / sizeof *caught; i++)
+		signal(caught[i], SIG_DFL);
+}
+
 struct peer peer_start(peer_main *main, void *arg)
 {
 	int pair[2];
@@ -50,6 +61,7 @@ struct peer peer_start(peer_main *main, void *arg)
 		if (getppid() != parent)
 			_exit(99);
 		close(pair[0]);
+		leave_framework();
 		struct peer self = {.pid = getpid(), .fd = pair[1]};
 		_exit(main(&self, arg));
 	}
