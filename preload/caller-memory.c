@@ -14,14 +14,12 @@
 #include "caller-memory.h"
 
 #include <errno.h>
-#include <stdbool.h>
-#include <stdint.h>
 #include <string.h>
 
 #include "raw.h"
 
 /* The kernel's sigset_t, which is not glibc's. */
-enum { KERNEL_SIGSET_SIZE = 8, NO_SUCH_HOW = -1, PAGE_SIZE_LEAST = 4096 };
+enum { KERNEL_SIGSET_SIZE = 8, NO_SUCH_HOW = -1 };
 
 _Static_assert(sizeof(struct flock) >= KERNEL_SIGSET_SIZE, "the looks stay inside the struct");
 
@@ -44,10 +42,12 @@ static bool is_accessible(const struct flock *callers, bool (*is_accessible_at)(
 	uintptr_t first = (uintptr_t)callers;
 	uintptr_t last = first + sizeof *callers - KERNEL_SIGSET_SIZE;
 
+	if (shim_caller_is_at_hand(callers))
+		return true;
 	if (!is_accessible_at(first))
 		return false;
 	/* On one page, or on two of which `last` may straddle the border. */
-	return first / PAGE_SIZE_LEAST == (first + sizeof *callers - 1) / PAGE_SIZE_LEAST ||
+	return first / SHIM_PAGE_SIZE == (first + sizeof *callers - 1) / SHIM_PAGE_SIZE ||
 	       is_accessible_at(last);
 }
 

@@ -13,6 +13,14 @@
  * one stays true, and needs no lock, only a word each.  Kernels before 6.11
  * have no such id, or want a path, and pay for fstatfs each time.  (st_dev
  * would not do: the next mount gets the number of the one that went.)
+ *
+ * An unlock must take the way of its lock.  While this process has made no
+ * legacy lock, that is the OFD way, and the look can be saved; but execve(2)
+ * hands on legacy locks to a program that knows nothing of them.  So it is
+ * saved only for descriptors that this program has taken the OFD way before.
+ *
+ * No locks here: each word is written and read as a whole, and none says
+ * anything about another.  What a vfork child writes is true for its parent.
  */
 #include "filesystem.h"
 
@@ -38,8 +46,7 @@
 /*
  * What is known about mounts: the id, doubled, plus 1 if it keeps the legacy
  * calls; 0 is nothing.  A slot for ids that are equal modulo the table's size,
- * the last one stays.  Written and read as a whole, so there is no order
- * between threads to keep; a vfork child that writes here leaves the truth.
+ * the last one stays.
  */
 static _Atomic uint64_t known_mounts[64];
 
@@ -62,7 +69,15 @@ static int ask_filesystem(int fd)
 	}
 }
 
-bool shim_filesystem_keeps_legacy(int fd)
+/* This process may hold legacy locks that the shim has made. */
+static _Atomic bool is_legacy_made;
+
+/* A bit for each descriptor number that was found on a file system for OFD
+ * locks; larger numbers do without. */
+enum { DESCRIPTORS = 1024, WORD_BITS = 64 };
+static _Atomic uint64_t seen_for_ofd[DESCRIPTORS / WORD_BITS];
+
+static bool look(int fd)
 {
 	struct statx file;
 
@@ -84,4 +99,26 @@ bool shim_filesystem_keeps_legacy(int fd)
 		atomic_store_explicit(slot, mount << 1 | (unsigned)keeps_legacy,
 				      memory_order_relaxed);
 	return keeps_legacy > 0;
+}
+
+bool shim_filesystem_keeps_legacy(int fd)
+{
+	bool keeps_legacy = look(fd);
+
+	if (keeps_legacy)
+		atomic_store_explicit(&is_legacy_made, true, memory_order_relaxed);
+	else if (fd >= 0 && fd < DESCRIPTORS)
+		atomic_fetch_or_explicit(&seen_for_ofd[fd / WORD_BITS],
+					 UINT64_C(1) << fd % WORD_BITS, memory_order_relaxed);
+	return keeps_legacy;
+}
+
+bool shim_filesystem_has_no_legacy_lock(int fd)
+{
+	if (fd < 0 || fd >= DESCRIPTORS ||
+	    atomic_load_explicit(&is_legacy_made, memory_order_relaxed))
+		return false;
+	return atomic_load_explicit(&seen_for_ofd[fd / WORD_BITS], memory_order_relaxed) >>
+		   fd % WORD_BITS &
+	       1;
 }

@@ -18,6 +18,7 @@
 #include <stdbool.h>
 #include <unistd.h>
 
+#include "caller-memory.h"
 #include "debug.h"
 #include "range.h"
 #include "raw.h"
@@ -91,7 +92,9 @@ static int record_lock(const struct operation *operation, int fd, struct flock *
 {
 	struct shim_settings scratch;
 	const struct shim_settings *settings = shim_settings(&scratch);
-	const struct shim_semantics *semantics = shim_semantics_for(settings, fd);
+	bool is_unlock =
+	    operation->kind == SET && shim_caller_is_at_hand(request) && request->l_type == F_UNLCK;
+	const struct shim_semantics *semantics = shim_semantics_for(settings, fd, is_unlock);
 
 	int result = settings->debug ? carry_out_aloud(operation, settings, semantics, fd, request)
 				     : carry_out(operation, semantics, fd, request);

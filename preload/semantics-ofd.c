@@ -7,12 +7,11 @@
  * The kernel's rules that this stands on (fs/locks.c, fcntl_setlk()): the
  * struct is checked as for F_SETLK, with the same errors in the same order;
  * only then l_pid must be 0, else EINVAL, where F_SETLK does not look at it.
- * Programs leave anything in l_pid.  But most leave 0, and whoever gets
- * through at the first try pays for nothing: the kernel reads the program's
- * own struct.  Only upon EINVAL is there a copy with l_pid cleared, and if
- * that fails too, the legacy call has the last word.  Either the request is
- * wrong, and the kernel says so; or there are no OFD locks here (an old
- * gVisor, proot, a seccomp filter) and the program gets what it asked for.
+ * Programs leave anything in l_pid.  Where the struct is at hand, a look at it tells whether it
+ * takes a copy with l_pid cleared.  Else the kernel gets the program's own struct, and most
+ * programs leave 0 there; only upon EINVAL is there a copy.  If that fails too, the legacy call has
+ * the last word.  Either the request is wrong, and the kernel says so; or there are no OFD locks
+ * here (an old gVisor, proot, a seccomp filter) and the program gets what it asked for.
  *
  * There is nothing here for any lock to guard: no state but the note that has
  * been given.
@@ -43,17 +42,26 @@ static void note_unsupported(void)
 		shim_debug_note("no OFD locks here: legacy record locks instead");
 }
 
+/* A copy without pid, if there is a pid and it can be read. */
+static bool clear_pid(struct flock *ret, const struct flock *request)
+{
+	if (shim_caller_read(ret, request) < 0 || ret->l_pid == 0)
+		return false;
+	ret->l_pid = 0;
+	return true;
+}
+
 static int ofd_set(int fd, struct flock *request, enum shim_wait wait)
 {
 	int ofd_command = wait == SHIM_AT_ONCE ? F_OFD_SETLK : F_OFD_SETLKW;
 	int legacy_command = wait == SHIM_AT_ONCE ? F_SETLK : F_SETLKW;
 	struct flock copy;
+	bool is_copied = shim_caller_is_at_hand(request) && clear_pid(&copy, request);
 
-	int result = shim_kernel_lock(fd, ofd_command, request, wait);
+	int result = shim_kernel_lock(fd, ofd_command, is_copied ? &copy : request, wait);
 	if (!may_be_unsupported(result))
 		return result;
-	if (shim_caller_read(&copy, request) == 0 && copy.l_pid != 0) {
-		copy.l_pid = 0;
+	if (!is_copied && clear_pid(&copy, request)) {
 		result = shim_kernel_lock(fd, ofd_command, &copy, wait);
 		if (!may_be_unsupported(result))
 			return result;

@@ -10,11 +10,14 @@
  * shim does not define it, so this is always glibc's. */
 extern int __fcntl(int fd, int command, ...);
 
-const struct shim_semantics *shim_semantics_for(const struct shim_settings *settings, int fd)
+const struct shim_semantics *shim_semantics_for(const struct shim_settings *settings, int fd,
+						bool is_unlock)
 {
-	if (settings->semantics == SHIM_OFD && !shim_filesystem_keeps_legacy(fd))
+	if (settings->semantics != SHIM_OFD)
+		return &shim_semantics_legacy;
+	if (is_unlock && shim_filesystem_has_no_legacy_lock(fd))
 		return &shim_semantics_ofd;
-	return &shim_semantics_legacy;
+	return shim_filesystem_keeps_legacy(fd) ? &shim_semantics_legacy : &shim_semantics_ofd;
 }
 
 int shim_kernel_lock(int fd, int command, struct flock *request, enum shim_wait wait)

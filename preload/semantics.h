@@ -11,6 +11,7 @@
 #pragma once
 
 #include <fcntl.h>
+#include <stdbool.h>
 
 #include "settings.h"
 
@@ -36,8 +37,10 @@ extern const struct shim_semantics shim_semantics_ofd;
 extern const struct shim_semantics shim_semantics_legacy;
 
 /* The semantics of a call on `fd`: the one asked for, but legacy calls on file
- * systems where OFD locks would do harm. */
-const struct shim_semantics *shim_semantics_for(const struct shim_settings *settings, int fd);
+ * systems where OFD locks would do harm.  That takes less where the call is
+ * known to be an unlock. */
+const struct shim_semantics *shim_semantics_for(const struct shim_settings *settings, int fd,
+						bool is_unlock);
 
 /* F_SETLK, F_SETLKW, F_OFD_SETLK or F_OFD_SETLKW in the kernel; a cancellation
  * point with SHIM_WAIT_CANCELLABLE, else not. */

@@ -2,6 +2,7 @@
  * is in the first place. */
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -42,6 +43,41 @@ static void lock_and_unlock(void)
 	say(lock_kind(fd));
 	say_result(set_lock(fd, F_WRLCK, 0, 10));
 	say_result(set_lock(fd, F_UNLCK, 0, 0));
+	say(lock_kind(fd));
+}
+
+/* Through a descriptor number that was another file's, on a file system where
+ * OFD locks are as they should be. */
+static void lock_through_used_number(void)
+{
+	char path[] = "/tmp/relock-subject-XXXXXX";
+	int fd = mkstemp(path);
+
+	unlink(path);
+	say_result(set_lock(fd, F_WRLCK, 0, 10));
+	say_result(set_lock(fd, F_UNLCK, 0, 10));
+	close(fd);
+	lock_and_unlock();
+}
+
+static void exec_and_unlock(void)
+{
+	char number[16];
+	int fd = open_file(O_RDWR);
+
+	set_lock(fd, F_WRLCK, 0, 10);
+	snprintf(number, sizeof number, "%d", fd);
+	execl("/proc/self/exe", "subject", "unlock_after_exec", subject_file, subject_entry, number,
+	      (char *)NULL);
+	give_up("exec");
+}
+
+static void unlock_after_exec(void)
+{
+	int fd = atoi(subject_argument);
+
+	say(lock_kind(fd));
+	say_result(set_lock(fd, F_UNLCK, 0, 10));
 	say(lock_kind(fd));
 }
 
@@ -174,6 +210,9 @@ static void holder_without_descriptors(void)
 
 const struct subject_case subject_holders[] = {
     {"lock_and_unlock", lock_and_unlock},
+    {"lock_through_used_number", lock_through_used_number},
+    {"exec_and_unlock", exec_and_unlock},
+    {"unlock_after_exec", unlock_after_exec},
     {"holder_of_many", holder_of_many},
     {"holder_without_first_thread", holder_without_first_thread},
     {"holder_beside_ourselves", holder_beside_ourselves},

@@ -20,6 +20,7 @@ extern int wide_lockf(int fd, int command, off_t length) __asm__("lockf64");
 
 const char *subject_file;
 const char *subject_entry;
+const char *subject_argument;
 
 void give_up(const char *what)
 {
@@ -257,11 +258,12 @@ int main(int argument_count, char **arguments)
 	    subject_calls, subject_opens, subject_waits, subject_holders, subject_safety};
 
 	if (argument_count < 4) {
-		fprintf(stderr, "usage: subject CASE FILE ENTRY\n");
+		fprintf(stderr, "usage: subject CASE FILE ENTRY [ARGUMENT]\n");
 		return 99;
 	}
 	subject_file = arguments[2];
 	subject_entry = arguments[3];
+	subject_argument = argument_count > 4 ? arguments[4] : "";
 	/* The bound of it all; the test notices. */
 	alarm(20);
 	for (size_t i = 0; i < sizeof groups / sizeof *groups; i++)

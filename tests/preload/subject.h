@@ -3,7 +3,7 @@
  * each situation of the contract's table.  It knows nothing of the shim; the
  * tests run it natively and under the shim, and compare what it says.
  *
- *	subject CASE FILE ENTRY
+ *	subject CASE FILE ENTRY [ARGUMENT]
  *
  * ENTRY is the function that the calls go through.  A case says a word for
  * each thing that it sees, and the whole is one line of text.
@@ -25,6 +25,7 @@ extern const struct subject_case subject_calls[], subject_opens[], subject_waits
 
 extern const char *subject_file;
 extern const char *subject_entry;
+extern const char *subject_argument; /* "" if there is none */
 
 /* Words */
 

@@ -132,71 +132,69 @@ static void row_12_holder_inside_and_outside(void **state)
 	}
 #define SAME(number, subject, entries, both) ROW(number, subject, entries, both, both)
 
-/* clang-format off: a table. */
+/* clang-format off */
 static const struct CMUnitTest tests[] = {
-    SAME("01", "ranges", ANY_FCNTL,
-	 "ok wwwwwwwwww- ok wrrrrrrrrw- ok wrrwwrrrrw- ok wrrwwr-rrw- ok wrrwwrrrrw- "
-	 "ok wrrw--rrrw- ok wrrw--rrww- ok ---w--rrww- ok ---w--rrwww ok -----------"),
-    SAME("01", "ranges_by_lockf", ANY_LOCKF,
-	 "ok ----www---- ok --wwwww---- ok --ww-ww---- ok --wwwwwwwww ok -----------"),
-    cmocka_unit_test(row_02_conflict_inside_and_outside),
-    ROW("03", "second_open", ANY, "ok", "EAGAIN"),
-    ROW("03", "second_open_waits", ANY, "granted ok", "waits ok"),
-    ROW("04", "close_another_open", ANY, "free free", "held free"),
-    SAME("05", "close_last_duplicate", ANY, "free"),
-    ROW("05", "close_while_mapped", ANY, "free free", "held free"),
-    ROW("05", "close_while_inherited", ANY, "free free", "held free"),
-    ROW("06", "close_one_duplicate", ANY, "free free", "held free"),
-    ROW("07", "unlock_through_another", ANY, "ok free", "ok held"),
-    ROW("07", "change_through_another", ANY_FCNTL, "ok wwwwwrrrrr- ok rrrrrwwwww-",
-	"EAGAIN rrrrrrrrrr- EAGAIN wwwwwwwwww-"),
-    ROW("08", "fork_child", ANY_FCNTL, "parent's EAGAIN EAGAIN held", "free ok EAGAIN held"),
-    ROW("08", "fork_child_locks", ANY_LOCKF, "EAGAIN EAGAIN held", "ok EAGAIN held"),
-    ROW("08", "fork_child_unlocks", ANY, "held", "free"),
-    ROW("09", "holder_exits", ANY, "free free", "held free"),
-    ROW("09", "holder_is_killed", ANY, "free free", "held free"),
-    SAME("10", "exec_keeping", ANY, "held"),
-    SAME("11", "exec_closing", ANY, "free"),
-    SAME("12", "others_pid", ANY_FCNTL, "write 20 30 child write 20 0 child free"),
-    SAME("12", "others_lock", ANY_LOCKF, "EACCES ok"),
-    cmocka_unit_test(row_12_holder_inside_and_outside),
-    ROW("13", "own_pid", ANY_FCNTL, "free free", "free write 0 10 self"),
-    ROW("13", "own_lock", ANY_LOCKF, "ok ok", "ok EACCES"),
-    ROW("14", "cycle", ANY, "returns EDEADLK", "waits ok"),
-    SAME("15", "interrupted", ANY, "EINTR free"),
-    SAME("15", "restarted", ANY, "waits-on ok held"),
-    SAME("16", "cancelled", CANCELLABLE, "cancelled cleaned-up free"),
-    SAME("16", "cancelled", SYSCALL, "ok no-clean-up held"),
-    SAME("16", "cancelled_before", CANCELLABLE, "ok cancelled"),
-    SAME("16", "cancelled_before", SYSCALL, "ok not-cancelled"),
-    SAME("17", "left_in_pid", ANY_FCNTL,
-	 "ok unchanged ok unchanged ok unchanged ok unchanged ok unchanged ok unchanged "
-	 "ok unchanged ok unchanged ok unchanged ok unchanged ok unchanged ok unchanged "
-	 "ok unchanged ok unchanged ok unchanged errno-kept"),
-    /* F_SETLK, F_SETLKW, F_GETLK, each with l_pid 0 and with garbage there */
-    SAME("18", "bad_arguments", ANY_FCNTL,
-	 "descriptor: EBADF EBADF EBADF EBADF EBADF EBADF EBADF EBADF EBADF EBADF EBADF EBADF "
-	 "mode: EBADF EBADF EBADF EBADF ok ok EBADF EBADF EBADF EBADF ok ok "
-	 "EBADF EBADF EBADF EBADF EBADF EBADF "
-	 "whence: EINVAL EINVAL EINVAL EINVAL EINVAL EINVAL "
-	 "type: EINVAL EINVAL EINVAL EINVAL EINVAL EINVAL ok ok ok ok EINVAL EINVAL "
-	 "before-start: EINVAL EINVAL EINVAL EINVAL EINVAL EINVAL "
-	 "EINVAL EINVAL EINVAL EINVAL EINVAL EINVAL "
-	 "overflow: EOVERFLOW EOVERFLOW EOVERFLOW EOVERFLOW EOVERFLOW EOVERFLOW "
-	 "EOVERFLOW EOVERFLOW EOVERFLOW EOVERFLOW EOVERFLOW EOVERFLOW"),
-    SAME("18", "bad_pointers", ANY_FCNTL,
-	 "nowhere: EFAULT EFAULT EFAULT EFAULT EFAULT EFAULT EFAULT EFAULT EFAULT "
-	 "EFAULT EFAULT EFAULT "
-	 "half: EFAULT EFAULT EFAULT EFAULT EFAULT EFAULT at-end: ok ok ok ok ok ok "
-	 "constant: ok ok EFAULT no-descriptor: EBADF EBADF EBADF"),
-    SAME("18", "bad_lockf", ANY_LOCKF, "EINVAL EINVAL EBADF EBADF EBADF ok EINVAL EOVERFLOW"),
-    SAME("19", "other_commands", FCNTL | SYSCALL,
-	 "0 0 1 rdwr 0 append 100 200 0 0 owner owner 0 1 0 0 4 65536 EINVAL EFAULT 1 1 "
-	 "mapped EINVAL pid ENOSYS"),
-    SAME("20", "own_ofd_and_flock", FCNTL | SYSCALL, "EINVAL ok EAGAIN ok -1 ok free ok EAGAIN"),
-    ROW("21", "closed_by_another_thread", ANY, "EBADF free", "ok free"),
-    SAME("22", "jumped_out", ANY, "jumped free ok"),
-    SAME("23", "test_for_read_lock", ANY_LOCKF, "ok EACCES ok"),
+	SAME("01", "ranges", ANY_FCNTL,
+	     "ok wwwwwwwwww- ok wrrrrrrrrw- ok wrrwwrrrrw- ok wrrwwr-rrw- ok wrrwwrrrrw- "
+	     "ok wrrw--rrrw- ok wrrw--rrww- ok ---w--rrww- ok ---w--rrwww ok -----------"),
+	SAME("01", "ranges_by_lockf", ANY_LOCKF,
+	     "ok ----www---- ok --wwwww---- ok --ww-ww---- ok --wwwwwwwww ok -----------"),
+	cmocka_unit_test(row_02_conflict_inside_and_outside),
+	ROW("03", "second_open", ANY, "ok", "EAGAIN"),
+	ROW("03", "second_open_waits", ANY, "granted ok", "waits ok"),
+	ROW("04", "close_another_open", ANY, "free free", "held free"),
+	SAME("05", "close_last_duplicate", ANY, "free"),
+	ROW("05", "close_while_mapped", ANY, "free free", "held free"),
+	ROW("05", "close_while_inherited", ANY, "free free", "held free"),
+	ROW("06", "close_one_duplicate", ANY, "free free", "held free"),
+	ROW("07", "unlock_through_another", ANY, "ok free", "ok held"),
+	ROW("07", "change_through_another", ANY_FCNTL, "ok wwwwwrrrrr- ok rrrrrwwwww-",
+	    "EAGAIN rrrrrrrrrr- EAGAIN wwwwwwwwww-"),
+	ROW("08", "fork_child", ANY_FCNTL, "parent's EAGAIN EAGAIN held", "free ok EAGAIN held"),
+	ROW("08", "fork_child_locks", ANY_LOCKF, "EAGAIN EAGAIN held", "ok EAGAIN held"),
+	ROW("08", "fork_child_unlocks", ANY, "held", "free"),
+	ROW("09", "holder_exits", ANY, "free free", "held free"),
+	ROW("09", "holder_is_killed", ANY, "free free", "held free"),
+	SAME("10", "exec_keeping", ANY, "held"),
+	SAME("11", "exec_closing", ANY, "free"),
+	SAME("12", "others_pid", ANY_FCNTL, "write 20 30 child write 20 0 child free"),
+	SAME("12", "others_lock", ANY_LOCKF, "EACCES ok"),
+	cmocka_unit_test(row_12_holder_inside_and_outside),
+	ROW("13", "own_pid", ANY_FCNTL, "free free", "free write 0 10 self"),
+	ROW("13", "own_lock", ANY_LOCKF, "ok ok", "ok EACCES"),
+	ROW("14", "cycle", ANY, "returns EDEADLK", "waits ok"),
+	SAME("15", "interrupted", ANY, "EINTR free"),
+	SAME("15", "restarted", ANY, "waits-on ok held"),
+	SAME("16", "cancelled", CANCELLABLE, "cancelled cleaned-up free"),
+	SAME("16", "cancelled", SYSCALL, "ok no-clean-up held"),
+	SAME("16", "cancelled_before", CANCELLABLE, "ok cancelled"),
+	SAME("16", "cancelled_before", SYSCALL, "ok not-cancelled"),
+	SAME("17", "left_in_pid", ANY_FCNTL,
+	     "ok ok ok ok ok ok ok ok ok ok ok ok ok ok ok errno-kept"),
+	/* F_SETLK, F_SETLKW, F_GETLK, each with l_pid 0 and with garbage there */
+	SAME("18", "bad_arguments", ANY_FCNTL,
+	     "descriptor: EBADF EBADF EBADF EBADF EBADF EBADF EBADF EBADF EBADF EBADF EBADF EBADF "
+	     "mode: EBADF EBADF EBADF EBADF ok ok EBADF EBADF EBADF EBADF ok ok "
+	     "EBADF EBADF EBADF EBADF EBADF EBADF "
+	     "whence: EINVAL EINVAL EINVAL EINVAL EINVAL EINVAL "
+	     "type: EINVAL EINVAL EINVAL EINVAL EINVAL EINVAL ok ok ok ok EINVAL EINVAL "
+	     "before-start: EINVAL EINVAL EINVAL EINVAL EINVAL EINVAL "
+	     "EINVAL EINVAL EINVAL EINVAL EINVAL EINVAL "
+	     "overflow: EOVERFLOW EOVERFLOW EOVERFLOW EOVERFLOW EOVERFLOW EOVERFLOW "
+	     "EOVERFLOW EOVERFLOW EOVERFLOW EOVERFLOW EOVERFLOW EOVERFLOW"),
+	SAME("18", "bad_pointers", ANY_FCNTL,
+	     "nowhere: EFAULT EFAULT EFAULT EFAULT EFAULT EFAULT EFAULT EFAULT EFAULT "
+	     "EFAULT EFAULT EFAULT "
+	     "half: EFAULT EFAULT EFAULT EFAULT EFAULT EFAULT at-end: ok ok ok ok ok ok "
+	     "constant: ok ok EFAULT no-descriptor: EBADF EBADF EBADF"),
+	SAME("18", "bad_lockf", ANY_LOCKF, "EINVAL EINVAL EBADF EBADF EBADF ok EINVAL EOVERFLOW"),
+	SAME("19", "other_commands", FCNTL | SYSCALL,
+	     "0 0 1 rdwr 0 append 100 200 0 0 owner owner 0 1 0 0 4 65536 EINVAL EFAULT 1 1 "
+	     "mapped EINVAL pid ENOSYS"),
+	SAME("20", "own_ofd_and_flock", FCNTL | SYSCALL, "EINVAL ok EAGAIN ok -1 ok free ok EAGAIN"),
+	ROW("21", "closed_by_another_thread", ANY, "EBADF free", "ok free"),
+	SAME("22", "jumped_out", ANY, "jumped free ok"),
+	SAME("23", "test_for_read_lock", ANY_LOCKF, "ok EACCES ok"),
 };
 /* clang-format on */
 

@@ -303,35 +303,69 @@ static bool await_mount(const char *path)
 	return is_mounted;
 }
 
-static void legacy_locks_on_fuse(void **state)
+static struct {
+	char folder[128], file[160];
+	struct program server;
+	bool is_mounted;
+} mount_point;
+
+static int mount_fuse(void **state)
+{
+	(void)state;
+	if (access("/dev/fuse", R_OK | W_OK) < 0)
+		return 0;
+	snprintf(mount_point.folder, sizeof mount_point.folder, "%s/mount", test_folder);
+	snprintf(mount_point.file, sizeof mount_point.file, "%s/file", mount_point.folder);
+	mkdir(mount_point.folder, 0755);
+	mount_point.server = program_start(
+	    &(struct program_start){.arguments = {"one-file-fs", "-f", mount_point.folder}});
+	mount_point.is_mounted = await_mount(mount_point.folder);
+	return mount_point.is_mounted ? 0 : -1;
+}
+
+static int unmount_fuse(void **state)
 {
 	struct program_output output;
-	char folder[128], file[160];
 
 	(void)state;
-	if (access("/dev/fuse", R_OK | W_OK) < 0) {
+	if (!mount_point.is_mounted)
+		return 0;
+	umount2(mount_point.folder, MNT_DETACH);
+	program_finish(&mount_point.server, &output);
+	mount_point.is_mounted = false;
+	return rmdir(mount_point.folder);
+}
+
+static const char *says_on_fuse(const char *subject_case)
+{
+	if (!mount_point.is_mounted) {
 		print_message("needs /dev/fuse\n");
 		skip();
 	}
-	snprintf(folder, sizeof folder, "%s/mount", test_folder);
-	snprintf(file, sizeof file, "%s/file", folder);
-	assert_int_equal(mkdir(folder, 0755), 0);
-	struct program server =
-	    program_start(&(struct program_start){.arguments = {"one-file-fs", "-f", folder}});
-	bool is_mounted = await_mount(folder);
-	struct program_start start = {
-	    .regime = SHIM, .arguments = {"preload-subject", "lock_and_unlock", file, "fcntl"}};
-	if (is_mounted)
-		program_run(&start, &output);
-	umount2(folder, MNT_DETACH);
-	if (is_mounted) {
-		assert_string_equal(output.out, lost);
-		assert_int_equal(output.status, 0);
-	}
-	program_finish(&server, &output);
-	rmdir(folder);
-	if (!is_mounted)
-		fail_msg("no mount: %s", output.error);
+	return program_says(&(struct program_start){
+	    .regime = SHIM,
+	    .arguments = {"preload-subject", subject_case, mount_point.file, "fcntl"}});
+}
+
+static void legacy_locks_on_fuse(void **state)
+{
+	(void)state;
+	assert_string_equal(says_on_fuse("lock_and_unlock"), lost);
+}
+
+/* What was learned of a descriptor is not believed of the next of its number. */
+static void legacy_locks_on_fuse_after_ofd_locks(void **state)
+{
+	(void)state;
+	assert_string_equal(says_on_fuse("lock_through_used_number"),
+			    "ok ok ok POSIX ok own none ok ok none");
+}
+
+static void legacy_lock_on_fuse_is_unlocked_after_exec(void **state)
+{
+	(void)state;
+	assert_string_equal(says_on_fuse("exec_and_unlock"), "POSIX ok none");
+	assert_string_equal(subject_says(SHIM, "exec_and_unlock"), "OFDLCK ok none");
 }
 
 static const struct CMUnitTest tests[] = {
@@ -353,7 +387,10 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(no_ofd_locks_and_bad_arguments),
     cmocka_unit_test(no_statx),
     cmocka_unit_test(no_kcmp),
-    cmocka_unit_test(legacy_locks_on_fuse),
+    cmocka_unit_test_setup_teardown(legacy_locks_on_fuse, mount_fuse, unmount_fuse),
+    cmocka_unit_test_setup_teardown(legacy_locks_on_fuse_after_ofd_locks, mount_fuse, unmount_fuse),
+    cmocka_unit_test_setup_teardown(legacy_lock_on_fuse_is_unlocked_after_exec, mount_fuse,
+				    unmount_fuse),
 };
 
 int main(void)
