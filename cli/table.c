@@ -117,8 +117,10 @@ static void make_column(struct table *table, const struct table_column *column, 
 	if (lines) {
 		scols.scols_column_set_wrapfunc_(made, scols.scols_wrapnl_chunksize_,
 						 scols.scols_wrapnl_nextchunk_, NULL);
-		scols.scols_column_set_safechars_(made, "\n");
 	}
+	/* What gets here is escaped already; backslashes are not escaped again, and
+	 * newlines separate a cell's lines. */
+	scols.scols_column_set_safechars_(made, lines ? "\\\n" : "\\");
 	if (json)
 		scols.scols_column_set_json_type_(made, lines && number ? SCOLS_JSON_ARRAY_NUMBER
 							: lines         ? SCOLS_JSON_ARRAY_STRING

@@ -54,18 +54,35 @@ static int explain_refusal(const struct invocation *invocation, const char *name
 	return EXIT_NOT_HAD;
 }
 
-static void report(const char *name, bool force, const char *reason,
+/* Its next holder, or those who shared it. */
+static char *now_held_text(struct named_lock *named)
+{
+	CLEANUP_STATUS struct relock_status *now = NULL;
+
+	if (relock_lock_status(named->lock, &now) < 0 || now->state == RELOCK_FREE)
+		return NULL;
+	return held_by_text(now);
+}
+
+static void report(struct named_lock *named, const char *name, bool broken, const char *reason,
 		   const struct relock_status *before)
 {
 	CLEANUP_FREE char *lock = printable(name);
-	CLEANUP_FREE char *holders =
+	CLEANUP_FREE char *was =
 	    before && before->state != RELOCK_FREE ? held_by_text(before) : NULL;
+	CLEANUP_FREE char *now = now_held_text(named);
 	CLEANUP_FREE char *why = reason ? printable(reason) : NULL;
+	const char *done = broken ? "broken" : "given back";
 
-	printf("%s: %s%s%s%s%s%s\n", lock, force ? "broken" : "given back", holders ? ", was " : "",
-	       holders ? holders : "", why ? " (" : "", why ? why : "", why ? ")" : "");
-	log_line("%s: %s%s%s", lock, force ? "broken by unget" : "given back by unget",
-		 why ? ": " : "", why ? why : "");
+	printf("%s: %s", lock, done);
+	if (why)
+		printf(" (%s)", why);
+	if (was)
+		printf(", was %s", was);
+	if (now)
+		printf("; now %s", now);
+	putchar('\n');
+	log_line("%s: %s by unget%s%s", lock, done, why ? ": " : "", why ? why : "");
 }
 
 static int unget(const struct invocation *invocation, const char *name, bool force,
@@ -89,7 +106,7 @@ static int unget(const struct invocation *invocation, const char *name, bool for
 	}
 	switch (error) {
 	case 0:
-		report(name, force, reason, before);
+		report(&named, name, force, reason, before);
 		return 0;
 	case -ENOENT:
 	case -EPERM:

@@ -125,7 +125,7 @@ _relock() {
 			mapfile -t COMPREPLY < <(compgen -c -- "$cur")
 		fi
 		;;
-	unget) _relock_locks "$store" '' ;;
+	unget) _relock_locks "$store" ;;
 	exec) mapfile -t COMPREPLY < <(compgen -c -- "$cur") ;;
 	locks | probe) _relock_files -f ;;
 	mount) _relock_files -d ;;

@@ -1,0 +1,267 @@
+/*
+ * relock exec: the environment it sets, and whether it knows where the shim
+ * cannot be loaded.  (What the shim does is the shim's tests' matter.)
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <elf.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "command.h"
+
+static int exec_setup(void **state)
+{
+	setenv("RELOCK_PRELOAD_LIBRARY", FAKE_SHIM, 1);
+	return folder_setup(state);
+}
+
+static const char *copy_file(const char *from, const char *name, mode_t mode)
+{
+	const char *to = test_path(name);
+
+	assert_int_equal(RUN("cp", from, to)->code, 0);
+	assert_int_equal(chmod(to, mode), 0);
+	return to;
+}
+
+/* It cannot be loaded: --strict refuses, with the reason; else the program
+ * runs without it, if it can run at all. */
+static void expect_refused(const char *program, const char *reason)
+{
+	EXPECT_IN(EXPECT(69, "exec", "--strict", "--", program)->err, reason);
+
+	const struct outcome *outcome = RELOCK("exec", "--", program);
+
+	EXPECT_IN(outcome->err, reason);
+	EXPECT_IN(outcome->err, "without the shim");
+	EXPECT_NOT_IN(outcome->err, "shim loaded");
+}
+
+static void expect_loaded(const char *program)
+{
+	const struct outcome *outcome =
+	    EXPECT(0, "exec", "--strict", "--semantics", "ofd", "--", program);
+
+	EXPECT_IN(outcome->out, "ran\n");
+	/* Once for each program that it takes, env(1) for example. */
+	EXPECT_IN(outcome->err, "shim loaded\n");
+	EXPECT_NOT_IN(outcome->err, "relock");
+}
+
+static void exec_loads_the_shim(void **state)
+{
+	expect_loaded(SUBJECT_PLAIN);
+}
+
+static void exec_sets_LD_PRELOAD_and_RELOCK_SEMANTICS(void **state)
+{
+	const char *show = "echo $LD_PRELOAD $RELOCK_SEMANTICS";
+
+	assert_string_equal(EXPECT(0, "exec", "--", "sh", "-c", show)->out, FAKE_SHIM " ofd\n");
+
+	/* What was there stays, behind it. */
+	assert_string_equal(
+	    RUN("env", "LD_PRELOAD=" OTHER_LIBRARY, relock_path(), "exec", "--", "sh", "-c", show)
+		->out,
+	    FAKE_SHIM ":" OTHER_LIBRARY " ofd\n");
+}
+
+static void exec_without_semantics_says_that_it_runs_ofd(void **state)
+{
+	EXPECT_IN(EXPECT(0, "exec", "--", "true")->err, "running with 'ofd' semantics");
+	assert_string_equal(EXPECT(0, "exec", "--semantics", "ofd", "--", "true")->err,
+			    "shim loaded\n");
+}
+
+static void exec_has_no_process_semantics_yet(void **state)
+{
+	EXPECT_IN(EXPECT(69, "exec", "--semantics", "process", "--", "true")->err,
+		  "not in this version");
+	EXPECT(64, "exec", "--semantics", "nonsense", "--", "true");
+}
+
+static void exec_passes_the_status_on(void **state)
+{
+	EXPECT(7, "exec", "sh", "-c", "exit 7");
+	EXPECT(127, "exec", "no-such-program");
+	EXPECT(126, "exec", "/etc/passwd");
+	EXPECT(64, "exec");
+}
+
+static void exec_knows_a_static_program(void **state)
+{
+	expect_refused(SUBJECT_STATIC, "statically linked");
+	assert_string_equal(EXPECT(0, "exec", SUBJECT_STATIC)->out, "ran\n");
+}
+
+static void exec_knows_another_c_library(void **state)
+{
+	expect_refused(SUBJECT_OTHER_LIBC, "another C library (/lib/ld-musl-test.so.1)");
+}
+
+static void exec_knows_another_architecture(void **state)
+{
+	Elf64_Ehdr header = {.e_type = ET_EXEC, .e_version = EV_CURRENT, .e_ehsize = sizeof header};
+	const char *path = test_path("foreign");
+	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0755);
+
+	memcpy(header.e_ident, ELFMAG, SELFMAG);
+	header.e_ident[EI_CLASS] = ELFCLASS64;
+	header.e_ident[EI_DATA] = ELFDATA2LSB;
+	header.e_ident[EI_VERSION] = EV_CURRENT;
+	header.e_machine = EM_ALPHA;
+	header.e_phentsize = sizeof(Elf64_Phdr);
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, &header, sizeof header), sizeof header);
+	assert_int_equal(fchmod(fd, 0755), 0);
+	close(fd);
+	EXPECT_IN(EXPECT(69, "exec", "--strict", path)->err, "is a 64-bit machine 36902 program");
+}
+
+static void exec_knows_a_set_user_id_program(void **state)
+{
+	const char *path = copy_file(SUBJECT_PLAIN, "setuid", 0755);
+
+	/* Ours: it gains nothing, and the shim is loaded. */
+	assert_int_equal(chmod(path, 04755), 0);
+	expect_loaded(path);
+	if (geteuid() != 0) {
+		print_message("only root can give a file to another user\n");
+		skip();
+	}
+	assert_int_equal(chown(path, 65534, 0), 0);
+	assert_int_equal(chmod(path, 04755), 0);
+	expect_refused(path, "set-user-ID");
+
+	path = copy_file(SUBJECT_PLAIN, "setgid", 0755);
+	assert_int_equal(chown(path, 0, 65534), 0);
+	assert_int_equal(chmod(path, 02755), 0);
+	expect_refused(path, "set-group-ID");
+}
+
+/* Root gains nothing by a file's capabilities; so this asks as another user,
+ * with copies of all that it needs where that user gets at it. */
+static void exec_knows_file_capabilities(void **state)
+{
+	/* CAP_NET_RAW, permitted and effective; struct vfs_cap_data. */
+	static const unsigned char capability[20] = {1, 0, 0, 2, 0, 0x20};
+
+	if (geteuid() != 0) {
+		print_message("only root can give a file capabilities\n");
+		skip();
+	}
+	assert_int_equal(chmod(test_folder(), 0755), 0);
+
+	const char *relock = copy_file(relock_path(), "relock", 0755);
+	const char *path = copy_file(SUBJECT_PLAIN, "capable", 0755);
+
+	copy_file(LIBRELOCK, "librelock.so.0", 0755);
+	setenv("RELOCK_PRELOAD_LIBRARY", copy_file(FAKE_SHIM, "shim.so", 0755), 1);
+	setenv("LD_LIBRARY_PATH", test_folder(), 1);
+	assert_int_equal(setxattr(path, "security.capability", capability, sizeof capability, 0),
+			 0);
+
+	const struct outcome *outcome =
+	    RUN("setpriv", "--reuid=65534", "--clear-groups", relock, "exec", "--strict", path);
+
+	EXPECT_IN(outcome->err, "has file capabilities");
+	assert_int_equal(outcome->code, 69);
+	assert_int_equal(RELOCK("exec", "--strict", path)->code, 0);
+	unsetenv("LD_LIBRARY_PATH");
+}
+
+static void exec_looks_at_a_scripts_interpreter(void **state)
+{
+	char text[512];
+
+	expect_loaded(make_script("good", "#!/bin/sh\necho ran\n"));
+	expect_loaded(make_script("env", "#!/usr/bin/env sh\necho ran\n"));
+
+	snprintf(text, sizeof text, "#! %s argument\n", SUBJECT_STATIC);
+
+	const char *bad = make_script("bad", text);
+
+	expect_refused(bad, "is a script for");
+	expect_refused(bad, "statically linked");
+
+	/* A script for a script, and one by way of env. */
+	snprintf(text, sizeof text, "#!%s\n", bad);
+	expect_refused(make_script("nested", text), "statically linked");
+	snprintf(text, sizeof text, "#!/usr/bin/env -S A=b %s -x\n", SUBJECT_STATIC);
+	expect_refused(make_script("by-env", text), "statically linked");
+
+	/* A shell gets what the kernel does not know. */
+	expect_loaded(make_script("no-line", "echo ran\n"));
+}
+
+static void exec_survives_damaged_programs(void **state)
+{
+	Elf64_Ehdr header;
+	int fd = open(SUBJECT_PLAIN, O_RDONLY | O_CLOEXEC);
+
+	assert_int_equal(read(fd, &header, sizeof header), sizeof header);
+	close(fd);
+	for (size_t size = 0; size <= sizeof header; size += 4) {
+		const char *path = test_path("damaged");
+
+		fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0755);
+		assert_true(fd >= 0);
+		/* Program headers beyond every end. */
+		header.e_phoff = UINT64_MAX - 16;
+		header.e_phnum = 200;
+		assert_int_equal(write(fd, &header, size), size);
+		close(fd);
+		assert_true(RELOCK("exec", "--strict", "--", path)->code < 128);
+	}
+}
+
+static void exec_needs_the_shim(void **state)
+{
+	setenv("RELOCK_PRELOAD_LIBRARY", "/no/such/shim.so", 1);
+	EXPECT_IN(EXPECT(69, "exec", "true")->err, "is not installed");
+
+	const char *blank = copy_file(FAKE_SHIM, "a shim.so", 0755);
+
+	setenv("RELOCK_PRELOAD_LIBRARY", blank, 1);
+	EXPECT_IN(EXPECT(78, "exec", "true")->err, "blank or colon");
+}
+
+static void exec_finds_the_shim_of_the_build(void **state)
+{
+	unsetenv("RELOCK_PRELOAD_LIBRARY");
+	EXPECT_IN(EXPECT(0, "exec", "sh", "-c", "echo $LD_PRELOAD")->out,
+		  "preload/librelock-preload.so");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define CASE(function) cmocka_unit_test_setup_teardown(function, exec_setup, folder_teardown)
+	    CASE(exec_loads_the_shim),
+	    CASE(exec_sets_LD_PRELOAD_and_RELOCK_SEMANTICS),
+	    CASE(exec_without_semantics_says_that_it_runs_ofd),
+	    CASE(exec_has_no_process_semantics_yet),
+	    CASE(exec_passes_the_status_on),
+	    CASE(exec_knows_a_static_program),
+	    CASE(exec_knows_another_c_library),
+	    CASE(exec_knows_another_architecture),
+	    CASE(exec_knows_a_set_user_id_program),
+	    CASE(exec_knows_file_capabilities),
+	    CASE(exec_looks_at_a_scripts_interpreter),
+	    CASE(exec_survives_damaged_programs),
+	    CASE(exec_needs_the_shim),
+	    CASE(exec_finds_the_shim_of_the_build),
+	};
+
+	return cmocka_run_group_tests_name("relock exec", tests, NULL, NULL);
+}
