@@ -1,0 +1,53 @@
+/*
+ * What the oracle tests: any way to hold locks by name, as a table of
+ * functions.  Results are 0 or a negative errno, as those of librelock.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct oracle_wish {
+	bool shared;
+	bool inherit;    /* children shall keep it */
+	int64_t timeout; /* 0: at once; -1: for ever; else nanoseconds */
+};
+
+struct oracle_driver {
+	const char *name;
+	/* What a process has in common for all its handles. */
+	int (*store_open)(void **ret, const char *url);
+	void (*store_close)(void *store);
+
+	/* A handle is one holder of one lock.  Closing releases. */
+	int (*open)(void **ret, void *store, const char *name);
+	void (*close)(void *handle);
+
+	int (*acquire)(void *handle, const struct oracle_wish *wish);
+	int (*release)(void *handle);
+
+	/* The rest may be NULL. */
+	int (*convert)(void *handle, bool shared, int64_t timeout);
+	/* An upgrade keeps the shared hold until it has the exclusive one. */
+	bool (*upgrades_in_place)(void *handle);
+	int (*token)(void *handle, uint64_t *ret);
+	/* Some other thing a holder does: info, checks. */
+	int (*touch)(void *handle, uint64_t number);
+	/* In the child of a fork: -ENOENT if the handle holds nothing there. */
+	int (*check)(void *handle);
+	/* The child has the hold from now on (wish.inherit). */
+	int (*leave)(void *handle);
+	/* Takes the lock away from whoever holds it. */
+	int (*break_lock)(void *store, const char *name);
+	/* A failed call's message. */
+	const char *(*message)(void);
+};
+
+extern const struct oracle_driver driver_relock;
+/* OFD and flock(2) locks on the files of a store, by bare system calls; at
+ * once and for ever only. */
+extern const struct oracle_driver driver_bare_ofd, driver_bare_flock;
+
+/* Wrong on purpose, each in one way: see driver-broken.c. */
+extern const struct oracle_driver driver_broken_none, driver_broken_early, driver_broken_deaf,
+    driver_broken_keeps, driver_broken_token, driver_broken_fork, driver_broken_denies;

@@ -1,0 +1,161 @@
+/*
+ * The oracle as a program, for hunting.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "oracle.h"
+#include "scratch.h"
+
+static const struct oracle_driver *const drivers[] = {
+    &driver_relock,       &driver_bare_ofd,      &driver_bare_flock,   &driver_broken_none,
+    &driver_broken_early, &driver_broken_deaf,   &driver_broken_keeps, &driver_broken_token,
+    &driver_broken_fork,  &driver_broken_denies,
+};
+
+static void __attribute__((noreturn)) usage(FILE *to, int status)
+{
+	fputs("usage: oracle --store URL | --fresh SCHEME [OPTIONS]\n"
+	      "\n"
+	      "Takes and gives back locks in random ways, by many processes that are killed at\n"
+	      "random, and fails if ever two are inside that should not be.\n"
+	      "\n"
+	      "  --store URL         where the locks are; its folder must exist\n"
+	      "  --fresh SCHEME      in a folder that is made for this, and removed afterwards\n"
+	      "  --driver NAME       how they are taken (default: relock)\n"
+	      "  --mix NAME          how every second process takes them\n"
+	      "  --seed N            default: a random one, which is printed\n"
+	      "  --grants N          how long it runs (default: 100000)\n"
+	      "  --processes N       6        --threads N        2 in each\n"
+	      "  --locks N           3\n"
+	      "  --kill-every N      200 grants, 0: never\n"
+	      "  --exit-every N      400 steps, on average; 0: never\n"
+	      "  --fork-every N      400 steps, on average; 0: never\n"
+	      "  --break-every N     0 steps, on average: never\n"
+	      "  --patience SECONDS  20, without any movement\n"
+	      "\n"
+	      "Drivers:",
+	      to);
+	for (size_t i = 0; i < sizeof drivers / sizeof *drivers; i++)
+		fprintf(to, " %s", drivers[i]->name);
+	fputs("\nExit status: 0 nothing found, 1 found something, 2 used wrongly\n", to);
+	exit(status);
+}
+
+static const struct oracle_driver *driver_of(const char *name)
+{
+	for (size_t i = 0; i < sizeof drivers / sizeof *drivers; i++)
+		if (strcmp(drivers[i]->name, name) == 0)
+			return drivers[i];
+	fprintf(stderr, "oracle: %s: no such driver\n", name);
+	usage(stderr, 2);
+}
+
+static uint64_t number_of(const char *text, uint64_t max)
+{
+	char *end;
+
+	errno = 0;
+	uint64_t number = strtoull(text, &end, 10);
+	if (errno == 0 && *text >= '0' && *text <= '9' && *end == '\0' && number <= max)
+		return number;
+	fprintf(stderr, "oracle: %s: not a number from 0 to %" PRIu64 "\n", text, max);
+	usage(stderr, 2);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option names[] = {
+	    {"store", required_argument, NULL, 's'},
+	    {"fresh", required_argument, NULL, 'F'},
+	    {"driver", required_argument, NULL, 'd'},
+	    {"mix", required_argument, NULL, 'm'},
+	    {"seed", required_argument, NULL, 'S'},
+	    {"grants", required_argument, NULL, 'g'},
+	    {"processes", required_argument, NULL, 'p'},
+	    {"threads", required_argument, NULL, 't'},
+	    {"locks", required_argument, NULL, 'l'},
+	    {"kill-every", required_argument, NULL, 'k'},
+	    {"exit-every", required_argument, NULL, 'e'},
+	    {"fork-every", required_argument, NULL, 'f'},
+	    {"break-every", required_argument, NULL, 'b'},
+	    {"patience", required_argument, NULL, 'w'},
+	    {"help", no_argument, NULL, 'h'},
+	    {0},
+	};
+	struct oracle_options options = ORACLE_OPTIONS_INIT;
+	char *fresh = NULL;
+	int option;
+
+	options.grants = 100000;
+	if (getrandom(&options.seed, sizeof options.seed, 0) != sizeof options.seed)
+		options.seed = 1;
+	while ((option = getopt_long(argc, argv, "h", names, NULL)) != -1) {
+		switch (option) {
+		case 's':
+			options.url = optarg;
+			break;
+		case 'F':
+			fresh = optarg;
+			break;
+		case 'd':
+			options.driver = driver_of(optarg);
+			break;
+		case 'm':
+			options.other = driver_of(optarg);
+			break;
+		case 'S':
+			options.seed = number_of(optarg, UINT64_MAX);
+			break;
+		case 'g':
+			options.grants = number_of(optarg, UINT64_MAX / 2);
+			break;
+		case 'p':
+			options.processes = (unsigned)number_of(optarg, 1000);
+			break;
+		case 't':
+			options.threads = (unsigned)number_of(optarg, 1000);
+			break;
+		case 'l':
+			options.locks = (unsigned)number_of(optarg, 1000);
+			break;
+		case 'k':
+			options.kill_every = (unsigned)number_of(optarg, UINT32_MAX);
+			break;
+		case 'e':
+			options.exit_every = (unsigned)number_of(optarg, UINT32_MAX);
+			break;
+		case 'f':
+			options.fork_every = (unsigned)number_of(optarg, UINT32_MAX);
+			break;
+		case 'b':
+			options.break_every = (unsigned)number_of(optarg, UINT32_MAX);
+			break;
+		case 'w':
+			options.patience = (int)number_of(optarg, 86400);
+			break;
+		case 'h':
+			usage(stdout, 0);
+		default:
+			usage(stderr, 2);
+		}
+	}
+	if (!options.url == !fresh || optind < argc)
+		usage(stderr, 2);
+	if (fresh) {
+		options.url = fresh = scratch_store_make(fresh);
+		if (!fresh) {
+			fprintf(stderr, "oracle: no folder for this run: %s\n", strerror(errno));
+			return 2;
+		}
+	}
+	enum failure_kind failure = oracle(&options);
+	if (fresh)
+		scratch_store_remove(fresh);
+	return failure == FAILURE_NONE ? 0 : 1;
+}

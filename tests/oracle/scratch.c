@@ -1,0 +1,36 @@
+#include "scratch.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+char *scratch_store_make(const char *scheme)
+{
+	const char *parent = getenv("TMPDIR");
+	char *url = NULL;
+
+	if (asprintf(&url, "%s:%s/oracle-XXXXXX", scheme, parent ? parent : "/tmp") < 0)
+		return NULL;
+	if (!mkdtemp(strchr(url, ':') + 1)) {
+		free(url);
+		return NULL;
+	}
+	return url;
+}
+
+void scratch_store_remove(char *url)
+{
+	const char *path = strchr(url, ':') + 1;
+	DIR *dir = opendir(path);
+
+	if (dir) {
+		for (struct dirent *entry; (entry = readdir(dir));)
+			unlinkat(dirfd(dir), entry->d_name, 0); /* not "." and ".." */
+		closedir(dir);
+	}
+	rmdir(path);
+	free(url);
+}
