@@ -18,7 +18,7 @@ enum { PROGRAM_HEADERS_MAX = 256 };
 
 static int read_exactly(int fd, void *buffer, size_t size, uint64_t offset)
 {
-	if (offset > INT64_MAX)
+	if (offset > (uint64_t)INT64_MAX - size)
 		return -ENOEXEC;
 
 	ssize_t length = pread(fd, buffer, size, (off_t)offset);

@@ -204,27 +204,6 @@ static void exec_looks_at_a_scripts_interpreter(void **state)
 	expect_loaded(make_script("no-line", "echo ran\n"));
 }
 
-static void exec_survives_damaged_programs(void **state)
-{
-	Elf64_Ehdr header;
-	int fd = open(SUBJECT_PLAIN, O_RDONLY | O_CLOEXEC);
-
-	assert_int_equal(read(fd, &header, sizeof header), sizeof header);
-	close(fd);
-	for (size_t size = 0; size <= sizeof header; size += 4) {
-		const char *path = test_path("damaged");
-
-		fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0755);
-		assert_true(fd >= 0);
-		/* Program headers beyond every end. */
-		header.e_phoff = UINT64_MAX - 16;
-		header.e_phnum = 200;
-		assert_int_equal(write(fd, &header, size), size);
-		close(fd);
-		assert_true(RELOCK("exec", "--strict", "--", path)->code < 128);
-	}
-}
-
 static void exec_needs_the_shim(void **state)
 {
 	setenv("RELOCK_PRELOAD_LIBRARY", "/no/such/shim.so", 1);
@@ -258,7 +237,6 @@ int main(void)
 	    CASE(exec_knows_a_set_user_id_program),
 	    CASE(exec_knows_file_capabilities),
 	    CASE(exec_looks_at_a_scripts_interpreter),
-	    CASE(exec_survives_damaged_programs),
 	    CASE(exec_needs_the_shim),
 	    CASE(exec_finds_the_shim_of_the_build),
 	};
