@@ -9,17 +9,20 @@
  *	pidfd_getfd     then look whether the descriptor still has the lock
  *	O_APPEND        from now on the holder's own writes cannot hit the
  *	                next holder's record, and it knows; see lock-file.c
+ *	                then look once more, see mark()
  *	the end         of its record: broken, and by whom
  *	unlock
  *
- * Only a holder that wrote a record gets O_APPEND: to other programs it would
- * change what their writes do.
+ * Only descriptions that librelock has opened get O_APPEND: to other programs
+ * it would change what their writes do.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/syscall.h>
 
 #include "cleanup.h"
+#include "clock.h"
 #include "lock-file-look.h"
 #include "message.h"
 #include "process.h"
@@ -36,6 +39,32 @@ static int descriptor_of(const struct file_holder *holder, int *ret_fd)
 	if (fd < 0)
 		return -errno;
 	*ret_fd = fd;
+	return 0;
+}
+
+/*
+ * Marks a description of ours as broken: 1 if there is still a lock on it to
+ * be broken, else 0.  A holder looks for the mark after its own unlock: so if
+ * the lock is still there once the mark is, the holder will see it; and if not,
+ * the holder may have looked already, and the mark must go, or its next hold
+ * would be taken for broken.
+ */
+static int mark(int fd, const struct file_holder *holder, enum lock_line_type type,
+		const struct file_id *id)
+{
+	int flags = fcntl(fd, F_GETFL);
+	struct lock_line line;
+
+	if (flags < 0)
+		return -errno;
+	/* Its record may be about to be written, see open_file(). */
+	if (!holder->slot && !(flags & O_NONBLOCK))
+		return 1;
+	if (fcntl(fd, F_SETFL, flags | O_APPEND) < 0)
+		return -errno;
+	if (descriptor_holds(getpid(), fd, type, id, &line) != 0)
+		return 1;
+	fcntl(fd, F_SETFL, flags);
 	return 0;
 }
 
@@ -74,15 +103,27 @@ static int break_holder(const struct file_store *store, const char *name,
 			    name, (int)holder->pid);
 		return 0; /* it has given it back by itself */
 	}
-	if (holder->slot) {
-		int flags = fcntl(fd, F_GETFL);
-		if (flags < 0 || fcntl(fd, F_SETFL, flags | O_APPEND) < 0)
-			return -errno;
-		if (look->writable)
-			lock_file_write_end(look->fd, holder->slot_number,
-					    holder->slot->record.hold, RELOCK_END_BROKEN);
-	}
+	result = mark(fd, holder, store->primitive->line_type, &look->id);
+	if (result <= 0)
+		return result;
+	if (holder->slot && look->writable)
+		lock_file_write_end(look->fd, holder->slot_number, holder->slot->record.hold,
+				    RELOCK_END_BROKEN);
 	return store->primitive->wait.set(fd, &none, false);
+}
+
+/* Two that break the same lock would take each other's marks back.  If
+ * somebody else keeps a lock of the guard's kind on the file, we do without. */
+static bool keep_out_others(const struct lock_primitive *primitive, int fd)
+{
+	int64_t deadline = deadline_after(100 * RELOCK_MILLISECOND);
+
+	do {
+		if (primitive->guard_slots(fd) == 0)
+			return true;
+		sched_yield();
+	} while (clock_now(CLOCK_MONOTONIC) < deadline);
+	return false;
 }
 
 int lock_file_break(relock_store *store, const char *name)
@@ -101,10 +142,10 @@ int lock_file_break(relock_store *store, const char *name)
 			      "%s: its holder cannot be seen from here; look as root, and in the "
 			      "first pid namespace",
 			      name);
-	for (size_t i = 0; i < look.holder_count; i++) {
+	bool guarded = keep_out_others(file_store->primitive, look.fd);
+	for (size_t i = 0; i < look.holder_count && result >= 0; i++)
 		result = break_holder(file_store, name, &look, &look.holders[i]);
-		if (result < 0)
-			return result;
-	}
-	return 0;
+	if (guarded)
+		file_store->primitive->leave_slots(look.fd);
+	return result;
 }

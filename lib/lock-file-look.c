@@ -81,16 +81,15 @@ static int add_recorded(struct file_look *look, size_t number, enum lock_line_ty
 	return 0;
 }
 
-static bool is_known(const struct file_look *look, pid_t pid)
+static bool is_known(const struct file_look *look, const struct lock_hold *hold)
 {
 	for (size_t i = 0; i < look->holder_count; i++)
-		if (look->holders[i].pid == pid)
+		if (look->holders[i].pid == hold->pid && look->holders[i].fd == hold->fd)
 			return true;
 	return false;
 }
 
-/* Processes that have the lock; one that is known stands for all that share
- * its open file description, since an exclusive lock has only one. */
+/* Descriptors that have the lock, but for those of the records. */
 static int add_unrecorded(struct file_look *look, struct snapshot *snapshot,
 			  enum lock_line_type type)
 {
@@ -103,13 +102,44 @@ static int add_unrecorded(struct file_look *look, struct snapshot *snapshot,
 		/* A record lock of the old kind conflicts with an OFD lock. */
 		bool conflicts = hold->line.type == type ||
 				 (type == LOCK_LINE_OFD && hold->line.type == LOCK_LINE_POSIX);
-		if (!conflicts || !line_is_of(&hold->line, &look->id) || is_known(look, hold->pid))
+		if (!conflicts || !line_is_of(&hold->line, &look->id) || is_known(look, hold))
 			continue;
 		struct file_holder holder = {.pid = hold->pid, .fd = hold->fd, .proven = true};
 		if (!add_holder(look, &holder))
 			return -ENOMEM;
 	}
 	return 0;
+}
+
+/* A last resort, since somebody's try may fail meanwhile: to take it. */
+static bool held_by_trial(struct file_look *look, const struct lock_primitive *primitive)
+{
+	static const enum hold_mode none = HOLD_NONE, modes[] = {HOLD_SHARED, HOLD_EXCLUSIVE};
+	int result = 0;
+
+	for (int i = 0; i < 2 && result == 0; i++) {
+		result = primitive->wait.set(look->fd, &modes[i], false);
+		if (result == 0)
+			primitive->wait.set(look->fd, &none, false);
+		else
+			look->mode = i == 0 ? HOLD_EXCLUSIVE : HOLD_SHARED;
+	}
+	return result == -EAGAIN;
+}
+
+/* Does a record claim so?  Holders of another pid namespace are not listed in
+ * /proc/locks. */
+static bool held_by_record(const struct file_look *look)
+{
+	CLEANUP_FREE struct slot *slot = malloc(sizeof *slot);
+	size_t slots = (size_t)look->status.st_size / SLOT_SIZE + 2;
+
+	for (size_t i = 0; slot && i < slots && i < SLOT_COUNT_MAX; i++)
+		if (slot_read(look->fd, i, slot) && slot->record.mode != HOLD_NONE &&
+		    slot->end.how == RELOCK_END_NONE &&
+		    slot->record.pid_namespace != process_self()->pid_namespace)
+			return true;
+	return false;
 }
 
 /* The mode by /proc/locks, where the kernel lock has no test of its own. */
@@ -135,8 +165,11 @@ static bool is_held(struct file_look *look, const struct lock_primitive *primiti
 {
 	int result = primitive->test(look->fd, &look->mode);
 
-	return result == -ENOSYS ? held_by_lines(look, snapshot, primitive->line_type)
-				 : result == 1;
+	if (result != -ENOSYS)
+		return result == 1;
+	if (held_by_lines(look, snapshot, primitive->line_type))
+		return true;
+	return (!snapshot->has_lines || held_by_record(look)) && held_by_trial(look, primitive);
 }
 
 int file_look(const struct file_store *store, const char *name, struct snapshot *snapshot,
@@ -182,8 +215,8 @@ int lock_file_probe(relock_lock *lock)
 	__attribute__((cleanup(snapshot_free))) struct snapshot snapshot = {0};
 	__attribute__((cleanup(file_look_end))) struct file_look look = {.fd = -1};
 
-	int result = lock_file_open_existing(store, lock->name, &look.fd, &look.writable,
-					     &look.status);
+	int result =
+	    lock_file_open_existing(store, lock->name, &look.fd, &look.writable, &look.status);
 	if (result < 0)
 		return result == -ENOENT ? 0 : result;
 	file_id_of(look.fd, &look.id);

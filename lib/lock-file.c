@@ -19,9 +19,9 @@
  *              fstat           of the folder: has anything in it changed?
  *              pread           whose file is it, and the last token
  *              pwrite          record, empty end, info
- *    release   F_GETFL         has somebody broken the lock?
- *              pwrite          the end
+ *    release   pwrite          the end
  *              F_OFD_SETLK     the lock
+ *              F_GETFL         had somebody broken it?
  *
  * Who breaks a lock sets O_APPEND on the holder's open file description, by a
  * duplicate of its descriptor, before it unlocks it: the holder's next look at
@@ -274,8 +274,11 @@ static int open_file(relock_lock *lock, enum hold_mode mode)
 			? -EROFS
 			: -EACCES);
 	/* Reading the last token would set the time of access each time; who
-	 * does not own the file may not ask for less. */
-	(void)fcntl(fd, F_SETFL, O_NOATIME);
+	 * does not own the file may not ask for less.  O_NONBLOCK means nothing
+	 * on a regular file, but tells who breaks the lock that the description
+	 * is one of ours, before there is a record that says so. */
+	if (fcntl(fd, F_SETFL, O_NOATIME | O_NONBLOCK) < 0)
+		(void)fcntl(fd, F_SETFL, O_NONBLOCK);
 	file->device = status.st_dev;
 	file->inode = status.st_ino;
 	file->linked = status.st_nlink > 1;
@@ -556,24 +559,26 @@ int lock_file_release(relock_lock *lock)
 	struct file_lock *file = file_lock_of(lock);
 	const enum hold_mode none = HOLD_NONE;
 
-	int result = check_broken(lock);
-	if (result < 0)
-		return result;
 	if (file->recorded)
 		lock_file_write_end(file->fd, file->slot, file->image->record.hold,
 				    RELOCK_END_RELEASED);
-	if (primitive->before_release)
+	if (primitive->before_release) {
+		int result = check_broken(lock);
+		if (result < 0)
+			return result;
 		primitive->before_release(lock);
+	}
 	if (lock->flags & RELOCK_INHERIT)
 		fcntl(file->fd, F_SETFD, FD_CLOEXEC);
-	result = primitive->wait.set(file->fd, &none, false);
-	if (result < 0) {
+	if (primitive->wait.set(file->fd, &none, false) < 0) {
 		close_file(file);
 		return 0; /* closing releases, too */
 	}
 	file->mode = HOLD_NONE;
 	file->recorded = false;
-	return 0;
+	/* After the unlock: a mark that comes later finds nothing held, and is
+	 * taken back; one that stayed would meet the next hold. */
+	return check_broken(lock);
 }
 
 /* The kernel counts who has the open file description; the record says that

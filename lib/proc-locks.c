@@ -306,7 +306,11 @@ int descriptor_holds(pid_t pid, int fd, enum lock_line_type type, const struct f
 
 	snprintf(path, sizeof path, "/proc/%d/fdinfo/%d", (int)pid, fd);
 	int result = each_line(path, find_hold, &search);
-	if (result == -ENOENT || result == -ESRCH)
-		return access("/proc/self", F_OK) < 0 ? -ENOSYS : 0;
-	return result;
+	if (result != -ENOENT && result != -ESRCH)
+		return result;
+	/* No such descriptor, or, with hidepid, no such process to be seen. */
+	snprintf(path, sizeof path, "/proc/%d", (int)pid);
+	if (access(path, F_OK) == 0)
+		return 0;
+	return access("/proc/self", F_OK) < 0 ? -ENOSYS : -EACCES;
 }

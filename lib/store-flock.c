@@ -16,7 +16,9 @@
  * opened the file during the hold, which a watch of our own tells.
  *
  * There is no test for a flock lock that does not take it for a moment, and
- * make somebody's try fail; /proc/locks has to tell.
+ * make somebody's try fail; /proc/locks has to tell.  Only where it cannot (it
+ * is not mounted, or the record's holder is in another pid namespace) is the
+ * lock tried.
  */
 #include <ctype.h>
 #include <errno.h>
