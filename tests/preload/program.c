@@ -101,8 +101,6 @@ static void become_program(const struct program_start *start, const char *shim,
 		setenv("LD_PRELOAD", shim, 1);
 	for (int i = 0; start->settings[i]; i++)
 		putenv(strdup(start->settings[i]));
-	if (start->uid && (setgid(start->uid) < 0 || setuid(start->uid) < 0))
-		_exit(98);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	execv(path, arguments);
 	dprintf(STDERR_FILENO, "%s: %s\n", path, strerror(errno));

@@ -21,7 +21,6 @@ struct program_start {
 	const char *arguments[PROGRAM_ARGUMENTS_MAX + 1];
 	/* NAME=VALUE, on top of the test's own environment less RELOCK_*. */
 	const char *settings[PROGRAM_SETTINGS_MAX + 1];
-	uid_t uid; /* 0: as the test */
 };
 
 struct program {

@@ -39,10 +39,14 @@ static void wait_and_take_lock(void)
 	say_result(wait_lock(open_file(O_RDWR), F_WRLCK, 5, 10));
 }
 
-/* Driven from outside: who is said to hold the lock. */
+/* Driven from outside: who is said to hold the lock, to the user of the
+ * argument. */
 static void ask_holder(void)
 {
 	struct flock lock = {.l_type = F_WRLCK};
+
+	if (*subject_argument && setuid((uid_t)atoi(subject_argument)) < 0)
+		give_up("setuid");
 
 	say_result(record_lock(open_file(O_RDWR), F_GETLK, &lock));
 	say_number(lock.l_type == F_UNLCK ? 0 : lock.l_pid);

@@ -23,7 +23,7 @@
 
 #include "program.h"
 
-enum { NOBODY = 65534 };
+#define NOBODY "65534"
 
 static const char *subject_says(enum regime regime, const char *subject_case)
 {
@@ -95,6 +95,10 @@ static void locks_before_constructors(void **state)
 	assert_string_equal(program_says(&start), "POSIX POSIX");
 	start.regime = SHIM;
 	assert_string_equal(program_says(&start), "OFDLCK OFDLCK");
+	/* The first comes before libc has the environment, and must not be the
+	 * end of it: the second is as it says. */
+	start.settings[0] = "RELOCK_SEMANTICS=none-such";
+	assert_string_equal(program_says(&start), "OFDLCK POSIX");
 }
 
 static void uses_no_malloc(void **state)
@@ -172,27 +176,49 @@ static void row_12_no_descriptors_left(void **state)
 	assert_string_equal(subject_says(SHIM, "holder_without_descriptors"), "unknown ok");
 }
 
-static void row_12_holder_out_of_sight(void **state)
+/* 0, as for a native holder in another pid namespace; never -1, which programs
+ * pass to kill(2). */
+static void check_out_of_sight(struct program_start ask)
 {
-	const char *file = fresh_file();
 	struct program_output output;
-	struct program_start hold = {.regime = SHIM,
-				     .arguments = {"preload-subject", "hold_lock", file, "fcntl"}};
-	struct program_start ask = {.regime = SHIM,
-				    .arguments = {"preload-subject", "ask_holder", file, "fcntl"},
-				    .uid = NOBODY};
 
-	(void)state;
 	if (geteuid() != 0) {
-		print_message("needs root, to become another user\n");
+		print_message("needs root\n");
 		skip();
 	}
-	struct program holder = program_start(&hold);
+	struct program holder = program_start(&(struct program_start){
+	    .regime = SHIM, .arguments = {"preload-subject", "hold_lock", fresh_file(), "fcntl"}});
 	program_words(&holder, 1);
-	/* 0, as for a holder in another pid namespace; never -1, which programs
-	 * would kill(2). */
 	assert_string_equal(program_says(&ask), "ok 0");
 	program_finish(&holder, &output);
+}
+
+static void row_12_holder_of_another_user(void **state)
+{
+	char file[128];
+
+	(void)state;
+	snprintf(file, sizeof file, "%s", fresh_file());
+	check_out_of_sight((struct program_start){
+	    .regime = SHIM,
+	    .arguments = {"preload-subject", "ask_holder", file, "fcntl"},
+	    .uid = NOBODY,
+	});
+}
+
+/* With the /proc of the namespace outside, whose pids mean others here. */
+static void row_12_holder_in_another_pid_namespace(void **state)
+{
+	char file[128], subject[4096];
+
+	(void)state;
+	snprintf(file, sizeof file, "%s", fresh_file());
+	snprintf(subject, sizeof subject, "%s/preload-subject", getenv("RELOCK_TEST_PROGRAMS"));
+	check_out_of_sight((struct program_start){
+	    .regime = SHIM,
+	    .arguments = {"/usr/bin/unshare", "--pid", "--fork", subject, "ask_holder", file,
+			  "fcntl"},
+	});
 }
 
 /* Where the kernel gives less */
@@ -382,7 +408,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(row_12_holder_beside_our_own_description),
     cmocka_unit_test(row_13_another_process_before_another_open),
     cmocka_unit_test(row_12_no_descriptors_left),
-    cmocka_unit_test(row_12_holder_out_of_sight),
+    cmocka_unit_test(row_12_holder_of_another_user),
+    cmocka_unit_test(row_12_holder_in_another_pid_namespace),
     cmocka_unit_test(no_ofd_locks_at_all),
     cmocka_unit_test(no_ofd_locks_and_bad_arguments),
     cmocka_unit_test(no_statx),

@@ -76,6 +76,29 @@ static void nonsense_is_asked_for(void **state)
 							  fresh_file(), "fcntl"}}));
 }
 
+/* Even then F_GETLK names the holder of an OFD lock, where the kernel says -1. */
+static void nonsense_is_asked_for_and_the_holder_named(void **state)
+{
+	const char *file = fresh_file();
+	struct program_output output;
+	char expected[32];
+
+	(void)state;
+	struct program holder = program_start(&(struct program_start){
+	    .regime = SHIM, .arguments = {"preload-subject", "hold_lock", file, "fcntl"}});
+	program_words(&holder, 1);
+	program_run(
+	    &(struct program_start){
+		.regime = SHIM,
+		.arguments = {"preload-subject", "ask_holder", file, "fcntl"},
+		.settings = {"RELOCK_SEMANTICS=x"},
+	    },
+	    &output);
+	snprintf(expected, sizeof expected, "ok %d", (int)holder.pid);
+	assert_string_equal(output.out, expected);
+	program_finish(&holder, &output);
+}
+
 /* Debug lines */
 
 static const char python[] =
@@ -228,8 +251,8 @@ static void debug_line_of_an_ugly_path(void **state)
 
 	(void)state;
 	snprintf(plain, sizeof plain, "%s", fresh_file());
-	snprintf(ugly, sizeof ugly, "%s\n\033[1mx", plain);
-	snprintf(link, sizeof link, "%s\\x0a\\x1b[1mx", plain);
+	snprintf(ugly, sizeof ugly, "%s\n\033[1m\177\303\274", plain);
+	snprintf(link, sizeof link, "%s\\x0a\\x1b[1m\\x7f\\xc3\\xbc", plain);
 	assert_int_equal(rename(plain, ugly), 0);
 	program_run(
 	    &(struct program_start){
@@ -258,6 +281,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(nothing_is_asked_for),
     cmocka_unit_test(process_is_asked_for),
     cmocka_unit_test(nonsense_is_asked_for),
+    cmocka_unit_test(nonsense_is_asked_for_and_the_holder_named),
     cmocka_unit_test(debug_lines_on_standard_error),
     cmocka_unit_test(no_debug_lines),
     cmocka_unit_test(debug_lines_in_a_file),
