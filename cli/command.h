@@ -30,20 +30,16 @@ extern const struct command command_run, command_get, command_unget, command_sta
 /* getopt_long(3) codes of options without a letter; beyond any char. */
 enum {
 	OPTION_STORE = 256,
-	OPTION_HELP,
-	OPTION_JSON,
-	OPTION_FORCE,
-	OPTION_RAW,
 	OPTION_VERBOSE,
 	OPTION_SEMANTICS,
 	OPTION_STRICT,
 };
 
-/* Every subcommand has these. */
+/* Every subcommand has these, and the letter h. */
 /* clang-format off */
 #define COMMON_OPTIONS                                                                             \
 	{"store", required_argument, NULL, OPTION_STORE},                                          \
-	{"help", no_argument, NULL, OPTION_HELP}
+	{"help", no_argument, NULL, 'h'}
 /* clang-format on */
 
 /*

@@ -130,7 +130,7 @@ static int exec_main(struct invocation *invocation, int argc, char **argv)
 	struct exec_options options = {NULL, false};
 	int option, code = 0;
 
-	while ((option = getopt_long(argc, argv, "+", long_options, NULL)) != -1)
+	while ((option = getopt_long(argc, argv, "+h", long_options, NULL)) != -1)
 		switch (option) {
 		case OPTION_SEMANTICS:
 			options.semantics = optarg;
@@ -169,6 +169,6 @@ const struct command command_exec = {
 	    "      --semantics ofd  what locks mean; 'ofd' is what there is\n"
 	    "      --strict         fail where the shim cannot be loaded into PROGRAM;\n"
 	    "                       else say so, and run it without\n"
-	    "      --help           this text\n",
+	    "  -h, --help           this text\n",
     .run = exec_main,
 };

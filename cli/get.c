@@ -241,7 +241,7 @@ static int get_main(struct invocation *invocation, int argc, char **argv)
 	options.request.timeout = RELOCK_SECOND / 2;
 	options.request.info = "cli";
 	options.request.info_length = strlen("cli");
-	while ((option = getopt_long(argc, argv, "t:m:a:s", long_options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "t:m:a:sh", long_options, NULL)) != -1) {
 		const char *fault = NULL;
 
 		switch (option) {
@@ -292,6 +292,6 @@ const struct command command_get = {
 	    "  -a, --auto-unget SECONDS  give it back by itself after so long\n"
 	    "  -s, --shared              shared with other -s; else exclusive\n"
 	    "      --store URL           where the lock is\n"
-	    "      --help                this text\n",
+	    "  -h, --help                this text\n",
     .run = get_main,
 };

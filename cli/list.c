@@ -277,8 +277,8 @@ static const struct option long_options[] = {
     COMMON_OPTIONS,
     {"all", no_argument, NULL, 'a'},
     {"output", required_argument, NULL, 'o'},
-    {"json", no_argument, NULL, OPTION_JSON},
-    {"raw", no_argument, NULL, OPTION_RAW},
+    {"json", no_argument, NULL, 'J'},
+    {"raw", no_argument, NULL, 'r'},
     {"noheadings", no_argument, NULL, 'n'},
     {NULL, 0, NULL, 0},
 };
@@ -288,7 +288,7 @@ static int list_main(struct invocation *invocation, int argc, char **argv)
 	struct list_options options = {.all = false};
 	int option, code = 0;
 
-	while ((option = getopt_long(argc, argv, "ao:Jrn", long_options, NULL)) != -1)
+	while ((option = getopt_long(argc, argv, "ao:Jrnh", long_options, NULL)) != -1)
 		switch (option) {
 		case 'a':
 			options.all = true;
@@ -297,11 +297,9 @@ static int list_main(struct invocation *invocation, int argc, char **argv)
 			options.table.output = optarg;
 			break;
 		case 'J':
-		case OPTION_JSON:
 			options.table.json = true;
 			break;
 		case 'r':
-		case OPTION_RAW:
 			options.table.raw = true;
 			break;
 		case 'n':
@@ -337,7 +335,7 @@ const struct command command_list = {
 	    "  -r, --raw           no alignment, for scripts\n"
 	    "  -n, --noheadings    no line of headings\n"
 	    "      --store URL     the store\n"
-	    "      --help          this text\n",
+	    "  -h, --help          this text\n",
     .print_more_help = print_columns,
     .run = list_main,
 };

@@ -267,8 +267,8 @@ static int print_locks(const char *path, const struct table_options *options)
 static const struct option long_options[] = {
     COMMON_OPTIONS,
     {"output", required_argument, NULL, 'o'},
-    {"json", no_argument, NULL, OPTION_JSON},
-    {"raw", no_argument, NULL, OPTION_RAW},
+    {"json", no_argument, NULL, 'J'},
+    {"raw", no_argument, NULL, 'r'},
     {"noheadings", no_argument, NULL, 'n'},
     {NULL, 0, NULL, 0},
 };
@@ -278,17 +278,15 @@ static int locks_main(struct invocation *invocation, int argc, char **argv)
 	struct table_options options = {.json = false};
 	int option, code = 0;
 
-	while ((option = getopt_long(argc, argv, "o:Jrn", long_options, NULL)) != -1)
+	while ((option = getopt_long(argc, argv, "o:Jrnh", long_options, NULL)) != -1)
 		switch (option) {
 		case 'o':
 			options.output = optarg;
 			break;
 		case 'J':
-		case OPTION_JSON:
 			options.json = true;
 			break;
 		case 'r':
-		case OPTION_RAW:
 			options.raw = true;
 			break;
 		case 'n':
@@ -322,7 +320,7 @@ const struct command command_locks = {
 	    "  -J, --json          as JSON: nested, or with -o the columns\n"
 	    "  -r, --raw           no alignment, for scripts\n"
 	    "  -n, --noheadings    no line of headings\n"
-	    "      --help          this text\n",
+	    "  -h, --help          this text\n",
     .print_more_help = print_columns,
     .run = locks_main,
 };

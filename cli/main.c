@@ -85,7 +85,7 @@ bool common_option(struct invocation *invocation, const struct command *command,
 	case OPTION_STORE:
 		invocation->store = optarg;
 		return true;
-	case OPTION_HELP:
+	case 'h':
 		print_command_help(command);
 		*ret_exit_code = 0;
 		return false;

@@ -59,7 +59,7 @@ static int mount_main(struct invocation *invocation, int argc, char **argv)
 		out_of_memory();
 	command[count++] = (char *)"relockfs";
 	for (char **word = argv + 1; *word; word++) {
-		if (strcmp(*word, "--help") == 0) {
+		if (strcmp(*word, "-h") == 0 || strcmp(*word, "--help") == 0) {
 			print_command_help(&command_mount);
 			return 0;
 		}
@@ -84,7 +84,7 @@ const struct command command_mount = {
 	    "NAME, reading it shows who holds it.  Options are relockfs(8)'s.\n"
 	    "\n"
 	    "      --store URL  the store\n"
-	    "      --help       this text\n"
+	    "  -h, --help       this text\n"
 	    "\n"
 	    "To end it: umount DIR, or fusermount3 -u DIR.\n",
     .run = mount_main,

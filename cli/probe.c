@@ -381,7 +381,7 @@ static int print_json(const struct facts *facts)
 
 static const struct option long_options[] = {
     COMMON_OPTIONS,
-    {"json", no_argument, NULL, OPTION_JSON},
+    {"json", no_argument, NULL, 'J'},
     {NULL, 0, NULL, 0},
 };
 
@@ -391,10 +391,9 @@ static int probe_main(struct invocation *invocation, int argc, char **argv)
 	bool as_json = false;
 	int option, code = 0;
 
-	while ((option = getopt_long(argc, argv, "J", long_options, NULL)) != -1)
+	while ((option = getopt_long(argc, argv, "Jh", long_options, NULL)) != -1)
 		switch (option) {
 		case 'J':
-		case OPTION_JSON:
 			as_json = true;
 			break;
 		default:
@@ -421,6 +420,6 @@ const struct command command_probe = {
 	    "\n"
 	    "  -J, --json       as JSON\n"
 	    "      --store URL  instead of the default store\n"
-	    "      --help       this text\n",
+	    "  -h, --help       this text\n",
     .run = probe_main,
 };

@@ -242,7 +242,7 @@ static bool parse_options(struct invocation *invocation, int argc, char **argv,
 {
 	int option;
 
-	while ((option = getopt_long(argc, argv, "+sexnw:E:oFc:m:u", long_options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "+sexnw:E:oFc:m:uh", long_options, NULL)) != -1) {
 		const char *fault = NULL;
 
 		switch (option) {
@@ -380,6 +380,6 @@ const struct command command_run = {
 	    "  -m, --info TEXT       what `relock state` shows as info\n"
 	    "      --verbose         say how long it took to get the lock\n"
 	    "      --store URL       where the lock is\n"
-	    "      --help            this text\n",
+	    "  -h, --help            this text\n",
     .run = run_main,
 };

@@ -47,7 +47,7 @@ static int print_state(const struct invocation *invocation, const char *name, bo
 
 static const struct option long_options[] = {
     COMMON_OPTIONS,
-    {"json", no_argument, NULL, OPTION_JSON},
+    {"json", no_argument, NULL, 'J'},
     {NULL, 0, NULL, 0},
 };
 
@@ -56,10 +56,9 @@ static int state_main(struct invocation *invocation, int argc, char **argv)
 	bool as_json = false;
 	int option, code = 0;
 
-	while ((option = getopt_long(argc, argv, "J", long_options, NULL)) != -1)
+	while ((option = getopt_long(argc, argv, "Jh", long_options, NULL)) != -1)
 		switch (option) {
 		case 'J':
-		case OPTION_JSON:
 			as_json = true;
 			break;
 		default:
@@ -82,6 +81,6 @@ const struct command command_state = {
 	    "\n"
 	    "  -J, --json       as JSON\n"
 	    "      --store URL  where the lock is\n"
-	    "      --help       this text\n",
+	    "  -h, --help       this text\n",
     .run = state_main,
 };

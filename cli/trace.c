@@ -134,7 +134,7 @@ static int watch(struct named_lock *named, const struct trace_options *options)
 static const struct option long_options[] = {
     COMMON_OPTIONS,
     {"update", required_argument, NULL, 'u'},
-    {"json", no_argument, NULL, OPTION_JSON},
+    {"json", no_argument, NULL, 'J'},
     {NULL, 0, NULL, 0},
 };
 
@@ -144,7 +144,7 @@ static int trace_main(struct invocation *invocation, int argc, char **argv)
 	NAMED_LOCK named = {NULL, NULL};
 	int option, code = 0;
 
-	while ((option = getopt_long(argc, argv, "u:J", long_options, NULL)) != -1)
+	while ((option = getopt_long(argc, argv, "u:Jh", long_options, NULL)) != -1)
 		switch (option) {
 		case 'u': {
 			const char *fault = duration_parse(optarg, &options.update);
@@ -159,7 +159,6 @@ static int trace_main(struct invocation *invocation, int argc, char **argv)
 			break;
 		}
 		case 'J':
-		case OPTION_JSON:
 			options.json = true;
 			break;
 		default:
@@ -191,6 +190,6 @@ const struct command command_trace = {
 	    "  -u, --update SECONDS  look this often, default 0.5\n"
 	    "  -J, --json            as JSON, one line for each state\n"
 	    "      --store URL       where the lock is\n"
-	    "      --help            this text\n",
+	    "  -h, --help            this text\n",
     .run = trace_main,
 };

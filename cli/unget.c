@@ -18,7 +18,7 @@
 
 static const struct option long_options[] = {
     COMMON_OPTIONS,
-    {"force", no_argument, NULL, OPTION_FORCE},
+    {"force", no_argument, NULL, 'f'},
     {"message", required_argument, NULL, 'm'},
     {NULL, 0, NULL, 0},
 };
@@ -124,10 +124,9 @@ static int unget_main(struct invocation *invocation, int argc, char **argv)
 	bool force = false;
 	int option, code = 0;
 
-	while ((option = getopt_long(argc, argv, "fm:", long_options, NULL)) != -1)
+	while ((option = getopt_long(argc, argv, "fm:h", long_options, NULL)) != -1)
 		switch (option) {
 		case 'f':
-		case OPTION_FORCE:
 			force = true;
 			break;
 		case 'm':
@@ -154,6 +153,6 @@ const struct command command_unget = {
 	    "                      learns of it when it looks at the lock\n"
 	    "  -m, --message TEXT  the reason, for the message and the debug log\n"
 	    "      --store URL     where the lock is\n"
-	    "      --help          this text\n",
+	    "  -h, --help          this text\n",
     .run = unget_main,
 };

@@ -71,6 +71,7 @@ static const char *const same[][WORDS_MAX] = {
     {"-w"},
     {"--no-such-option", NAME, "true"},
     {"--help"},
+    {"-h"},
     {"-n", "/no/such/folder/lock", "true"},
 };
 

@@ -201,8 +201,7 @@ static void row_12_holder_of_another_user(void **state)
 	snprintf(file, sizeof file, "%s", fresh_file());
 	check_out_of_sight((struct program_start){
 	    .regime = SHIM,
-	    .arguments = {"preload-subject", "ask_holder", file, "fcntl"},
-	    .uid = NOBODY,
+	    .arguments = {"preload-subject", "ask_holder", file, "fcntl", NOBODY},
 	});
 }
 
