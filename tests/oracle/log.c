@@ -152,6 +152,8 @@ void life_end(struct oracle_log *log, struct life *life)
 		uint64_t entry = atomic_exchange(&seat->entry, 0);
 		if (entry)
 			check_overrun(log, life, seat, entry, seat->beat);
+		if (seat->breaking)
+			atomic_fetch_add(&log->locks[seat->breaking - 1].torn, 1);
 		log_break_end(log, life, seat);
 		part_from_child(log, &life->child_of_seat[i]);
 	}
@@ -161,36 +163,72 @@ void life_end(struct oracle_log *log, struct life *life)
 
 /* Holds */
 
+/* 0 stands for a hold that cannot have been broken. */
+static void note_duel(struct oracle_log *log, uint64_t first, uint64_t second)
+{
+	uint32_t number = atomic_fetch_add(&log->next_duel, 1);
+	struct duel *duel = &log->duels[number % DUELS_KEPT];
+
+	duel->kept = first == 0 || second == 0;
+	duel->holds[0] = first;
+	duel->holds[1] = second;
+}
+
+static void settle_duels(struct oracle_log *log, uint64_t hold, uint32_t lock, pid_t pid,
+			 bool stale)
+{
+	for (size_t i = 0; i < DUELS_KEPT; i++) {
+		struct duel *duel = &log->duels[i];
+		if (duel->holds[0] != hold && duel->holds[1] != hold)
+			continue;
+		if (stale)
+			duel->holds[0] = duel->holds[1] = 0;
+		else if (atomic_fetch_add(&duel->kept, 1) == 1)
+			log_fail(log, FAILURE_OVERLAP,
+				 "lock %u: two were inside because one was broken, but neither was "
+				 "told by its release (holds %" PRIu64 " and %" PRIu64
+				 "; pid %d released last)",
+				 (unsigned)lock, duel->holds[0], duel->holds[1], (int)pid);
+	}
+}
+
+/* The newcomer's stamp over a doomed hold.  True if the hold still stands, and
+ * may be one that moves no more. */
+static bool enter_over(struct oracle_log *log, struct life *doomed, struct seat *seat,
+		       uint64_t entry, uint64_t stamp)
+{
+	uint64_t before = 0;
+
+	while ((before == 0 || before > stamp) &&
+	       !atomic_compare_exchange_weak(&seat->overrun, &before, stamp))
+		;
+	log_count(log, COUNT_OVERRUN);
+	return seat->entry == entry || doomed->ended;
+}
+
 /* `other` is inside, too, and one of us is not shared. */
 static void judge(struct oracle_log *log, struct life *me, struct seat *mine, uint64_t my_entry,
 		  struct life *other, struct seat *others, uint64_t entry)
 {
 	uint32_t lock = entry_lock(entry);
 	bool i_am_later = entry_hold(my_entry) > entry_hold(entry);
-	struct seat *earlier = i_am_later ? others : mine;
 
-	if (log_was_broken(log, lock, earlier->since)) {
-		atomic_store(&earlier->must_be_stale, entry_hold(i_am_later ? entry : my_entry));
+	if (i_am_later && other->forks == DOOMED &&
+	    enter_over(log, other, others, entry, entry_hold(my_entry)))
 		return;
-	}
-	if (!i_am_later) {
+	bool mine_broken = log_was_broken(log, lock, mine->since);
+	/* If it has left meanwhile, `since` may be of its next hold. */
+	uint64_t others_since = others->since;
+	bool others_broken = log_was_broken(log, lock, others->entry == entry ? others_since : 0);
+	if (mine_broken || others_broken)
+		note_duel(log, mine_broken ? entry_hold(my_entry) : 0,
+			  others_broken ? entry_hold(entry) : 0);
+	else if (i_am_later)
+		overlap(log, lock, other->pid, entry_is_shared(entry), me->pid,
+			entry_is_shared(my_entry), "the first had not left");
+	else
 		overlap(log, lock, me->pid, entry_is_shared(my_entry), other->pid,
-			entry_is_shared(entry), "the later did not wait");
-		return;
-	}
-	if (other->forks == DOOMED) {
-		uint64_t stamp = entry_hold(my_entry), before = 0;
-		while ((before == 0 || before > stamp) &&
-		       !atomic_compare_exchange_weak(&others->overrun, &before, stamp))
-			;
-		log_count(log, COUNT_OVERRUN);
-		if (others->entry == entry || other->ended)
-			return;
-	}
-	if (other->ended) /* and judged by whoever ended it */
-		return;
-	overlap(log, lock, other->pid, entry_is_shared(entry), me->pid, entry_is_shared(my_entry),
-		other->forks == DOOMED ? "the first left after the second came" : "both are alive");
+			entry_is_shared(entry), "the second did not wait");
 }
 
 static void look_around(struct oracle_log *log, struct life *me, struct seat *mine, uint64_t entry)
@@ -218,7 +256,7 @@ void log_enter(struct oracle_log *log, struct life *life, struct seat *seat, uin
 	uint64_t stamp = log_stamp(log, EVENT_ENTER, life->pid, lock, shared);
 	uint64_t entry = entry_word(stamp, lock, shared);
 
-	seat->since = since ? since : stamp;
+	seat->since = since;
 	seat->beat = stamp;
 	seat->overrun = 0;
 	atomic_store(&seat->entry, entry);
@@ -257,20 +295,29 @@ uint64_t log_leave(struct oracle_log *log, struct life *life, struct seat *seat)
 	return entry_hold(entry);
 }
 
+/* Who breaks a lock marks the holder first.  If it is killed then, the mark
+ * stays, and one later hold, at most, is wrongly told that it was broken. */
+static bool take_torn(struct lock_log *lock)
+{
+	int torn = lock->torn;
+
+	while (torn > 0)
+		if (atomic_compare_exchange_weak(&lock->torn, &torn, torn - 1))
+			return true;
+	return false;
+}
+
 void log_left(struct oracle_log *log, struct life *life, struct seat *seat, uint64_t hold,
 	      uint32_t lock, int result)
 {
 	if (result == -ESTALE)
 		log_count(log, COUNT_STALE);
-	if (result == -ESTALE && !log_was_broken(log, lock, seat->since))
+	if (result == -ESTALE && !log_was_broken(log, lock, seat->since) &&
+	    !take_torn(&log->locks[lock]))
 		log_fail(log, FAILURE_LOST_HOLD,
 			 "lock %u: pid %d was told that its hold was broken, but nobody broke it",
 			 (unsigned)lock, (int)life->pid);
-	if (result == 0 && seat->must_be_stale == hold)
-		log_fail(log, FAILURE_OVERLAP,
-			 "lock %u: pid %d was broken, another took the lock, and its release "
-			 "succeeded all the same",
-			 (unsigned)lock, (int)life->pid);
+	settle_duels(log, hold, lock, life->pid, result == -ESTALE);
 }
 
 void log_token(struct oracle_log *log, struct seat *seat, uint32_t lock, uint64_t token)

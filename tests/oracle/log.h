@@ -33,9 +33,10 @@
  * somebody was killed at a convenient moment.
  *
  * The broken.  relock_break() ends a hold under its living holder, who goes on
- * inside until it looks.  If a break of that lock ran at any time during the
- * earlier hold, the newcomer leaves word (seat.must_be_stale), and the holder
- * must then be told by its release that it has lost the lock.
+ * inside until it looks.  If a break of that lock ran at any time from the
+ * call that led to a hold until now, an overlap may be its doing; then one of
+ * the two, and it is the two of them that are noted (struct duel), must be told
+ * by its release that it has lost the lock.
  *
  * All fields are atomic; no lock guards the log, since its holder could be
  * killed, too.
@@ -53,18 +54,18 @@ enum {
 	SEATS_MAX = 8, /* of one life */
 	ACTIVE_MAX = 256,
 	EVENTS_KEPT = 256,
+	DUELS_KEPT = 256,
 };
 
 enum { DOOMED = -1 };
 
 struct seat {
-	_Atomic uint64_t entry;         /* 0: outside; else see entry_word() */
-	_Atomic uint64_t since;         /* stamp of the grant; a conversion keeps it */
-	_Atomic uint64_t beat;          /* stamp of the last step inside */
-	_Atomic uint64_t overrun;       /* lowest stamp of who entered over this, doomed, hold */
-	_Atomic uint64_t must_be_stale; /* number of the hold that cannot be held any more */
-	_Atomic uint32_t waits_for;     /* lock + 1 */
-	_Atomic uint32_t breaking;      /* lock + 1, during a break by its thread */
+	_Atomic uint64_t entry;     /* 0: outside; else see entry_word() */
+	_Atomic uint64_t since;     /* stamp of the call that led to the grant */
+	_Atomic uint64_t beat;      /* stamp of the last step inside */
+	_Atomic uint64_t overrun;   /* lowest stamp of who entered over this, doomed, hold */
+	_Atomic uint32_t waits_for; /* lock + 1 */
+	_Atomic uint32_t breaking;  /* lock + 1, during a break by its thread */
 };
 
 struct life {
@@ -79,6 +80,13 @@ struct life {
 struct lock_log {
 	_Atomic uint64_t token;
 	_Atomic uint64_t last_break; /* stamp of the end of the last break */
+	_Atomic int torn; /* breaks whose process was killed on the way, see log_left() */
+};
+
+/* Two holds that overlapped, of which a break must have ended one. */
+struct duel {
+	_Atomic uint64_t holds[2];
+	_Atomic int kept; /* that ended as if nothing had been */
 };
 
 enum event_kind {
@@ -149,6 +157,8 @@ struct oracle_log {
 	_Atomic uint64_t counts[COUNT_KINDS];
 	struct lock_log locks[LOCKS_MAX];
 	struct event events[EVENTS_KEPT];
+	struct duel duels[DUELS_KEPT];
+	_Atomic uint32_t next_duel;
 	_Atomic uint32_t active[ACTIVE_MAX]; /* life + 1 */
 	_Atomic uint32_t next_life;
 	uint32_t lives_max;
@@ -186,7 +196,14 @@ void life_end(struct oracle_log *log, struct life *life);
 
 /* Holds */
 
-/* Just granted.  `since`: 0, or the stamp of the grant that was converted. */
+static inline uint64_t log_now(const struct oracle_log *log)
+{
+	return log->sequence;
+}
+
+/* Just granted.  `since`: log_now() before the call that asked for it, or of
+ * that whose hold was converted: what was broken between the kernel's grant
+ * and our stamp was broken, too. */
 void log_enter(struct oracle_log *log, struct life *life, struct seat *seat, uint32_t lock,
 	       bool shared, uint64_t since);
 /* Holds together with the seat `with`: the child of a holder. */

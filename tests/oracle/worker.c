@@ -164,12 +164,13 @@ static void try_to_enter(struct visitor *visitor, struct hand *hand)
 	};
 
 	hand->inherited = wish.inherit;
+	uint64_t since = log_now(visitor->log);
 	int result = wait_and_acquire(visitor, hand, &wish);
 	if (result == 0) {
 		log_count(visitor->log, wish.timeout == 0    ? COUNT_AT_ONCE
 					: wish.timeout == -1 ? COUNT_FOREVER
 							     : COUNT_TIMED);
-		entered(visitor, hand, wish.shared, 0);
+		entered(visitor, hand, wish.shared, since);
 	} else if (result == -EAGAIN && wish.timeout == 0) {
 		log_count(visitor->log, COUNT_REFUSED);
 	} else if (result == -ETIMEDOUT && wish.timeout > 0) {
@@ -318,9 +319,10 @@ static void bystander(struct visitor *visitor, struct hand *hand)
 	wait_until_parted(visitor->life);
 	hand->held = false;
 	hand->inherited = false;
+	uint64_t since = log_now(visitor->log);
 	result = wait_and_acquire(visitor, hand, &wish);
 	if (result == 0) {
-		entered(visitor, hand, false, 0);
+		entered(visitor, hand, false, since);
 		end_child(visitor, hand);
 	}
 	unexpected(visitor, hand, "acquire in a child", result);
