@@ -1,0 +1,103 @@
+/*
+ * UNLINK: somebody takes a lock away from its holder.  Root may, and the user
+ * that the holder runs as.
+ *
+ * A hold of the mount goes to the next waiter at once.  One outside it is
+ * broken by the library, which may have to wait for whoever holds it: by a
+ * thread of its own, one after the other, so that looks go on.  The kernel
+ * keeps the directory locked meanwhile, which nothing here can help.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "errand.h"
+#include "grant.h"
+#include "server.h"
+
+struct breaking {
+	struct errand errand;
+	struct server *server;
+	fuse_req_t request;
+	uid_t uid; /* who asks for it */
+	char name[];
+};
+
+static bool may_break_all(const struct relock_status *status, uid_t uid)
+{
+	for (size_t i = 0; i < status->holder_count; i++)
+		if (status->holders[i].uid != uid)
+			return false;
+	return status->holder_count > 0;
+}
+
+static void run(struct errand *errand)
+{
+	struct breaking *breaking = (struct breaking *)(void *)errand;
+	relock_store *store = breaking->server->mount.store;
+	struct relock_status *status;
+
+	errand->result = relock_status(store, breaking->name, &status);
+	if (errand->result < 0)
+		return;
+	if (status->state != RELOCK_HELD)
+		errand->result = -ENOENT;
+	else if (breaking->uid != 0 && !may_break_all(status, breaking->uid))
+		errand->result = -EPERM;
+	else
+		errand->result = relock_break(store, breaking->name, NULL);
+	relock_status_free(status);
+}
+
+static void finish(struct errand *errand)
+{
+	struct breaking *breaking = (struct breaking *)(void *)errand;
+	int result = errand->result;
+
+	/* A holder out of sight is one that we have no rights over. */
+	if (result == -ESRCH)
+		result = -EPERM;
+	fuse_reply_err(breaking->request, -plain_error(result));
+	free(breaking);
+}
+
+static void break_outside(fuse_req_t request, const char *name)
+{
+	struct server *server = server_of(request);
+	struct breaking *breaking = malloc(sizeof *breaking + strlen(name) + 1);
+
+	if (!breaking) {
+		fuse_reply_err(request, ENOMEM);
+		return;
+	}
+	breaking->errand = (struct errand){.run = run, .finish = finish};
+	breaking->server = server;
+	breaking->request = request;
+	breaking->uid = fuse_req_ctx(request)->uid;
+	strcpy(breaking->name, name);
+	errands_add(server->breaks, &breaking->errand);
+}
+
+void break_unlink(fuse_req_t request, fuse_ino_t parent, const char *name)
+{
+	struct mount *mount = &server_of(request)->mount;
+	uid_t uid = fuse_req_ctx(request)->uid;
+	struct entry *entry = entry_find(mount, name);
+	const struct handle *handle;
+
+	if (parent != ROOT_ID || entry_check_name(name) < 0) {
+		fuse_reply_err(request, EPERM);
+		return;
+	}
+	if (!entry || !entry_is_held(entry)) {
+		break_outside(request, name);
+		return;
+	}
+	TAILQ_FOREACH(handle, &entry->holders, in_holders)
+	if (uid != 0 && handle->holder.uid != uid) {
+		fuse_reply_err(request, EPERM);
+		return;
+	}
+	(void)grant_break(mount, entry);
+	fuse_reply_err(request, 0);
+}

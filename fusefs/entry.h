@@ -1,0 +1,145 @@
+/*
+ * Names, and who has them open.
+ *
+ * An entry is a name of the mount that somebody takes an interest in: it is
+ * held, waited for, open, or known to the kernel.  It is also the inode: the
+ * kernel knows it by its number, from the first LOOKUP that is answered with
+ * it until the last FORGET.  A handle is an open file, from the answer to OPEN
+ * or CREATE until RELEASE.
+ *
+ * Everything here and in grant.c belongs to the session thread: there is no
+ * lock.  Nothing here knows FUSE: requests come in as waiters, answers go out
+ * through struct answers.
+ */
+#pragma once
+
+#include <relock.h>
+#include <stdbool.h>
+#include <sys/queue.h>
+
+#include "process.h"
+#include "table.h"
+
+enum hold {
+	HOLDS_NOTHING,
+	HOLDS,
+	HOLD_BROKEN, /* it held, and somebody has taken it away: ESTALE */
+};
+
+struct handle {
+	struct table_node by_id;
+	struct entry *entry;
+	LIST_ENTRY(handle) in_entry;
+	int access; /* O_RDONLY, O_WRONLY or O_RDWR */
+
+	enum hold hold;
+	/* The rest of the hold, valid while it HOLDS. */
+	enum relock_mode mode;
+	struct process holder;
+	relock_lock *lock;
+	int64_t since;
+	uint64_t token; /* 0: none */
+	char *info;     /* NULL: none */
+	size_t info_length;
+	TAILQ_ENTRY(handle) in_holders;
+
+	/* What a reader sees, from its read at offset 0 on. */
+	char *text;
+	size_t text_length;
+
+	/* poll(2): what has been seen of the entry, and whom to wake. */
+	uint64_t changes_seen;
+	void *poll; /* the front end's; NULL: nobody polls */
+	LIST_ENTRY(handle) in_pollers;
+};
+
+struct waiter {
+	TAILQ_ENTRY(waiter) in_queue;
+	struct handle *handle; /* what shall hold */
+	enum relock_mode mode;
+	bool by_open; /* an open(2) is never let wait for itself */
+	bool no_wait;
+	bool queued;
+	struct process process;
+	void *request; /* the front end's */
+};
+
+struct entry {
+	struct table_node by_id, by_name;
+	LIST_HEAD(, handle) handles, pollers;
+	/* In the order of their grant.  More than one only if all are shared. */
+	TAILQ_HEAD(, handle) holders;
+	TAILQ_HEAD(, waiter) queue;
+	size_t waiter_count;
+	/* See grant.c. */
+	relock_lock *in_hand;
+	enum relock_mode in_hand_mode;
+	relock_lock *spare;
+	struct store_wait *wait;
+	unsigned passes;
+
+	unsigned pins;    /* somebody further up the stack works on it */
+	uint64_t lookups; /* what the kernel has to FORGET */
+	uint64_t changes; /* of the lock's state, for poll(2) */
+	TAILQ_ENTRY(entry) in_idle;
+	bool idle;
+	int64_t idle_since; /* CLOCK_MONOTONIC */
+	char name[];
+};
+
+/* How a wait ends. */
+struct answers {
+	/* waiter->handle holds the lock now.  Negative: nobody is there any
+	 * more to take it; then the hold is ended, and abandoned() called. */
+	int (*granted)(struct waiter *waiter);
+	void (*abandoned)(struct waiter *waiter);
+	/* A negative errno; -EAGAIN for a waiter that shall not wait. */
+	void (*refused)(struct waiter *waiter, int error);
+	/* The state of the lock has changed. */
+	void (*changed)(struct entry *entry);
+};
+
+struct mount {
+	relock_store *store;
+	const char *path; /* of the mount point: part of the records */
+	dev_t device;
+	const struct answers *answers;
+	struct store_waits *waits;
+	struct table entries_by_id, entries_by_name, handles;
+	uint64_t last_id;
+	size_t held_count, waiting_count;
+	/* Names known to the kernel and to nobody else, longest so first. */
+	TAILQ_HEAD(, entry) idle;
+	size_t idle_count;
+};
+
+#define ROOT_ID    1
+#define HISTORY_ID 2
+
+void mount_init(struct mount *mount, relock_store *store, const char *path,
+		struct store_waits *waits, const struct answers *answers);
+/* Frees all that is left after grant_end(). */
+void mount_end(struct mount *mount);
+
+/* 0, -EINVAL or -ENAMETOOLONG */
+int entry_check_name(const char *name);
+struct entry *entry_find(const struct mount *mount, const char *name);
+struct entry *entry_of_id(const struct mount *mount, uint64_t id);
+/* The entry of that name, made if need be; NULL without memory. */
+struct entry *entry_get(struct mount *mount, const char *name);
+uint64_t entry_id(const struct entry *entry);
+bool entry_is_held(const struct entry *entry);
+/* To be called when something has ended that kept an entry: frees it if it was
+ * the last, or makes it idle if the kernel alone still knows it. */
+void entry_settle(struct mount *mount, struct entry *entry);
+/* It is on the way out: not idle any more, until it is used again. */
+void entry_leave_idle(struct mount *mount, struct entry *entry);
+/* The kernel forgets `count` lookups. */
+void entry_forget(struct mount *mount, struct entry *entry, uint64_t count);
+
+/* -ENOMEM */
+int handle_new(struct handle **ret, struct mount *mount, struct entry *entry, int access);
+struct handle *handle_of_id(const struct mount *mount, uint64_t id);
+uint64_t handle_id(const struct handle *handle);
+/* Must hold nothing any more. */
+void handle_free(struct mount *mount, struct handle *handle);

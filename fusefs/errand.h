@@ -1,0 +1,31 @@
+/*
+ * What may take a while, done by another thread.
+ *
+ * A look at a lock walks through /proc, asks the name service for a user, and
+ * reads the memory of processes; breaking one may wait for its holder.  The
+ * session thread does none of this: it sends somebody, and answers the request
+ * when they are back.
+ */
+#pragma once
+
+#include <sys/queue.h>
+
+struct errand {
+	/* In the other thread.  Must not touch what is the session thread's. */
+	void (*run)(struct errand *errand);
+	/* In the session thread; the errand is the callee's to free. */
+	void (*finish)(struct errand *errand);
+	int result; /* of run(); -ENODEV if the mount ended first */
+	STAILQ_ENTRY(errand) next;
+};
+
+struct errands;
+
+/* Starts a thread.  `event` is an eventfd, written to when errands_finish()
+ * has something to do.  -ENOMEM, -EAGAIN */
+int errands_start(struct errands **ret, int event);
+void errands_add(struct errands *errands, struct errand *errand);
+/* Finishes those that are back. */
+void errands_finish(struct errands *errands);
+/* Finishes all, those that have not been run too, and ends the thread. */
+void errands_end(struct errands *errands);

@@ -1,0 +1,532 @@
+/*
+ * The state of a name is where its lock in the store is:
+ *
+ *	holders       each has a handle of the store (struct handle.lock)
+ *	in_hand       held in the store, its holder has gone, the next is not
+ *	              chosen: only between the end of a hold and settle_queue()
+ *	wait          a thread waits for it, see store-wait.h
+ *	none of them  not ours
+ *
+ * An exclusive lock goes from holder to holder with relock_pass(), without
+ * being free in between.  Whoever waits in the store directly would wait for
+ * ever, so after MAX_PASSES in a row the mount queues up behind them: a wait
+ * is started while the lock is still held, and when its thread sleeps in the
+ * kernel the lock is released.  The kernel wakes those who wait for one lock
+ * in the order they came, so all who were there before have their turn.
+ */
+#include "grant.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "store-wait.h"
+
+enum { MAX_PASSES = 16 };
+
+static int64_t now(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_REALTIME, &time);
+	return time.tv_sec * RELOCK_SECOND + time.tv_nsec;
+}
+
+static void changed(struct mount *mount, struct entry *entry)
+{
+	entry->changes++;
+	mount->answers->changed(entry);
+}
+
+/* The request of a waiter, at once or not at all. */
+static void describe(const struct mount *mount, const struct waiter *waiter,
+		     struct relock_on_behalf *holder, struct relock_request *request)
+{
+	const struct process *process = &waiter->process;
+
+	*holder = (struct relock_on_behalf){
+	    .via = RELOCK_VIA_MOUNT,
+	    .pid = process->pid,
+	    .start_time = process->start_time,
+	    .uid = process->uid,
+	    .command = process->command[0] ? process->command : NULL,
+	    .path = mount->path,
+	};
+	*request = (struct relock_request)RELOCK_REQUEST_INIT;
+	request->mode = waiter->mode;
+	request->timeout = 0;
+	request->command = holder->command;
+	request->on_behalf = holder;
+}
+
+static int take_handle_of_store(struct mount *mount, struct entry *entry, relock_lock **ret)
+{
+	if (!entry->spare)
+		return relock_lock_open(ret, mount->store, entry->name);
+	*ret = entry->spare;
+	entry->spare = NULL;
+	return 0;
+}
+
+static void put_handle_of_store(struct entry *entry, relock_lock *lock)
+{
+	if (entry->spare)
+		relock_lock_close(lock);
+	else
+		entry->spare = lock;
+}
+
+/* A hold that is given up.  Whoever broke it has said so in the record, and
+ * that it is over is all that matters here. */
+static void give_back(struct entry *entry, relock_lock *lock)
+{
+	(void)relock_release(lock);
+	put_handle_of_store(entry, lock);
+}
+
+static void begin_hold(struct mount *mount, struct waiter *waiter, relock_lock *lock)
+{
+	struct handle *handle = waiter->handle;
+	struct entry *entry = handle->entry;
+
+	handle->hold = HOLDS;
+	handle->mode = waiter->mode;
+	handle->holder = waiter->process;
+	handle->lock = lock;
+	handle->since = now();
+	if (relock_token(lock, &handle->token) < 0)
+		handle->token = 0;
+	TAILQ_INSERT_TAIL(&entry->holders, handle, in_holders);
+	mount->held_count++;
+	changed(mount, entry);
+}
+
+/* Leaves the lock in hand, or gives it back if there are other holders, or
+ * another hold is in hand. */
+static void end_hold(struct mount *mount, struct handle *handle, enum hold after)
+{
+	struct entry *entry = handle->entry;
+	relock_lock *lock = handle->lock;
+
+	handle->hold = after;
+	handle->lock = NULL;
+	free(handle->info);
+	handle->info = NULL;
+	handle->info_length = 0;
+	TAILQ_REMOVE(&entry->holders, handle, in_holders);
+	mount->held_count--;
+	if (entry_is_held(entry) || entry->in_hand) {
+		give_back(entry, lock);
+	} else {
+		entry->in_hand = lock;
+		entry->in_hand_mode = handle->mode;
+	}
+	changed(mount, entry);
+}
+
+static void give_back_in_hand(struct entry *entry)
+{
+	relock_lock *lock = entry->in_hand;
+
+	entry->in_hand = NULL;
+	entry->passes = 0;
+	give_back(entry, lock);
+}
+
+static int start_wait(struct mount *mount, struct waiter *waiter)
+{
+	struct entry *entry = waiter->handle->entry;
+	struct relock_on_behalf holder;
+	struct relock_request request;
+	relock_lock *lock;
+
+	describe(mount, waiter, &holder, &request);
+	int result = take_handle_of_store(mount, entry, &lock);
+	if (result < 0)
+		return result;
+	result = store_wait_start(&entry->wait, mount->waits, entry, lock, &request);
+	if (result < 0) {
+		put_handle_of_store(entry, lock);
+		/* "No more threads" must not look like "held by another". */
+		return result == -EAGAIN ? -ENOMEM : result;
+	}
+	return 0;
+}
+
+/* Takes the lock from all holders of the mount; it is in hand then. */
+static bool break_holders(struct mount *mount, struct entry *entry)
+{
+	struct handle *handle;
+	bool broken = false;
+
+	while ((handle = TAILQ_FIRST(&entry->holders))) {
+		end_hold(mount, handle, HOLD_BROKEN);
+		broken = true;
+	}
+	return broken;
+}
+
+/* Ends the wait; the lock is in hand if it came to that. */
+static int end_wait(struct mount *mount, struct entry *entry)
+{
+	relock_lock *lock;
+	enum relock_mode mode = store_wait_mode(entry->wait);
+
+	int result = store_wait_end(entry->wait, &lock);
+	entry->wait = NULL;
+	if (result < 0) {
+		put_handle_of_store(entry, lock);
+		return result;
+	}
+	/* The store gave it to us a second time: then it was taken from those
+	 * who held it. */
+	if (mode == RELOCK_EXCLUSIVE)
+		(void)break_holders(mount, entry);
+	if (entry->in_hand)
+		give_back_in_hand(entry);
+	entry->in_hand = lock;
+	entry->in_hand_mode = mode;
+	entry->passes = 0;
+	return 0;
+}
+
+/* The store's other waiters are due, and the mount has its place behind them. */
+static bool must_yield(struct mount *mount, struct waiter *next)
+{
+	struct entry *entry = next->handle->entry;
+
+	if (entry->passes < MAX_PASSES)
+		return false;
+	if (!entry->wait && start_wait(mount, next) < 0)
+		return false;
+	return store_wait_is_queued(entry->wait);
+}
+
+static int pass_on(struct mount *mount, struct waiter *next)
+{
+	struct entry *entry = next->handle->entry;
+	struct relock_on_behalf holder;
+	struct relock_request request;
+
+	describe(mount, next, &holder, &request);
+	int result = relock_pass(entry->in_hand, &request);
+	if (result < 0)
+		return result;
+	relock_lock *lock = entry->in_hand;
+	entry->in_hand = NULL;
+	entry->passes++;
+	begin_hold(mount, next, lock);
+	return 0;
+}
+
+static int take(struct mount *mount, struct waiter *waiter)
+{
+	struct entry *entry = waiter->handle->entry;
+	struct relock_on_behalf holder;
+	struct relock_request request;
+	relock_lock *lock;
+
+	int result = take_handle_of_store(mount, entry, &lock);
+	if (result < 0)
+		return result;
+	describe(mount, waiter, &holder, &request);
+	result = relock_acquire(lock, &request);
+	if (result < 0) {
+		put_handle_of_store(entry, lock);
+		return result;
+	}
+	begin_hold(mount, waiter, lock);
+	return 0;
+}
+
+/*
+ * What can be done at once for the waiter whose turn it is: 0, it holds now;
+ * -EAGAIN, it has to wait; other errors are its answer.
+ */
+static int serve(struct mount *mount, struct waiter *waiter)
+{
+	struct entry *entry = waiter->handle->entry;
+
+	if (entry->in_hand) {
+		if (entry->in_hand_mode == waiter->mode && !must_yield(mount, waiter) &&
+		    pass_on(mount, waiter) == 0)
+			return 0;
+		give_back_in_hand(entry);
+	}
+	struct handle *present = TAILQ_FIRST(&entry->holders);
+	if (present && (present->mode == RELOCK_EXCLUSIVE || waiter->mode == RELOCK_EXCLUSIVE))
+		return -EAGAIN;
+	if (entry->wait)
+		return -EAGAIN;
+	return take(mount, waiter);
+}
+
+static void leave_queue(struct mount *mount, struct waiter *waiter)
+{
+	struct entry *entry = waiter->handle->entry;
+
+	TAILQ_REMOVE(&entry->queue, waiter, in_queue);
+	waiter->queued = false;
+	entry->waiter_count--;
+	mount->waiting_count--;
+	changed(mount, entry);
+}
+
+static void answer(struct mount *mount, struct waiter *waiter, int result)
+{
+	if (result < 0) {
+		mount->answers->refused(waiter, result);
+	} else if (mount->answers->granted(waiter) < 0) {
+		end_hold(mount, waiter->handle, HOLDS_NOTHING);
+		mount->answers->abandoned(waiter);
+	}
+}
+
+/* Somebody else holds it; does the mount wait for that? */
+static int wait_for_store(struct mount *mount, struct waiter *first)
+{
+	struct entry *entry = first->handle->entry;
+
+	if (entry_is_held(entry) || entry->wait)
+		return 0;
+	return start_wait(mount, first);
+}
+
+/* Serves those at the head of the queue that can be served, and leaves things
+ * as they have to be until something happens again.  The entry may be gone
+ * afterwards. */
+static void settle_queue(struct mount *mount, struct entry *entry)
+{
+	struct waiter *first;
+
+	/* An answer can end a handle, and with it the last interest in the
+	 * entry. */
+	entry->pins++;
+	for (;;) {
+		while ((first = TAILQ_FIRST(&entry->queue))) {
+			int result = serve(mount, first);
+			if (result == -EAGAIN && (result = wait_for_store(mount, first)) == 0)
+				break;
+			leave_queue(mount, first);
+			answer(mount, first, result);
+		}
+		/* The one it was started for may have left. */
+		if (!entry->wait || (first && store_wait_mode(entry->wait) == first->mode))
+			break;
+		(void)end_wait(mount, entry);
+	}
+	if (entry->in_hand)
+		give_back_in_hand(entry);
+	entry->pins--;
+	entry_settle(mount, entry);
+}
+
+/* relock_release() by who does not hold the lock changes nothing, and says
+ * whether anybody does: the cheapest look there is, without a word about who. */
+static bool is_held_outside(struct mount *mount, struct entry *entry, const char *name)
+{
+	relock_lock *lock;
+
+	if (entry && entry->spare)
+		return relock_release(entry->spare) == -EPERM;
+	if (relock_lock_open(&lock, mount->store, name) < 0)
+		return false;
+	bool held = relock_release(lock) == -EPERM;
+	if (entry)
+		entry->spare = lock;
+	else
+		relock_lock_close(lock);
+	return held;
+}
+
+bool grant_is_held(struct mount *mount, const char *name)
+{
+	struct entry *entry = entry_find(mount, name);
+
+	return (entry && (entry_is_held(entry) || entry->wait)) ||
+	       is_held_outside(mount, entry, name);
+}
+
+/* A process with one thread that waits for what it holds waits for ever. */
+static bool waits_for_itself(const struct mount *mount, const struct waiter *waiter)
+{
+	const struct entry *entry = waiter->handle->entry;
+	const struct handle *handle;
+
+	if (!waiter->process.single_threaded)
+		return false;
+	TAILQ_FOREACH(handle, &entry->holders, in_holders)
+	if (process_is_same(&handle->holder, &waiter->process) &&
+	    process_has_open(&waiter->process, mount->device, entry_id(entry)))
+		return true;
+	return false;
+}
+
+bool grant_request(struct mount *mount, struct waiter *waiter)
+{
+	struct entry *entry = waiter->handle->entry;
+
+	int result = TAILQ_EMPTY(&entry->queue) ? serve(mount, waiter) : -EAGAIN;
+	if (result == -EAGAIN && !waiter->no_wait) {
+		if (waiter->by_open && waits_for_itself(mount, waiter))
+			result = -EDEADLK;
+		else
+			result = wait_for_store(mount, waiter);
+		if (result == 0) {
+			TAILQ_INSERT_TAIL(&entry->queue, waiter, in_queue);
+			waiter->queued = true;
+			entry->waiter_count++;
+			mount->waiting_count++;
+			changed(mount, entry);
+			return true;
+		}
+	}
+	entry->pins++;
+	answer(mount, waiter, result);
+	/* Nobody was there to take it: the next one may be. */
+	if (entry->in_hand)
+		settle_queue(mount, entry);
+	entry->pins--;
+	entry_settle(mount, entry);
+	return false;
+}
+
+void grant_withdraw(struct mount *mount, struct waiter *waiter)
+{
+	struct entry *entry = waiter->handle->entry;
+
+	leave_queue(mount, waiter);
+	/* It may have kept shared ones behind it from being served. */
+	settle_queue(mount, entry);
+}
+
+void grant_release(struct mount *mount, struct handle *handle)
+{
+	if (handle->hold == HOLDS) {
+		end_hold(mount, handle, HOLDS_NOTHING);
+		settle_queue(mount, handle->entry);
+	} else {
+		handle->hold = HOLDS_NOTHING;
+	}
+}
+
+/* The store says that the handle's hold is over. */
+static int lose(struct mount *mount, struct handle *handle)
+{
+	end_hold(mount, handle, HOLD_BROKEN);
+	settle_queue(mount, handle->entry);
+	return -ESTALE;
+}
+
+int grant_downgrade(struct mount *mount, struct handle *handle)
+{
+	int result = relock_convert(handle->lock, RELOCK_SHARED, 0);
+	if (result == -ESTALE || result == -ENOENT)
+		return lose(mount, handle);
+	if (result < 0)
+		return result;
+	handle->mode = RELOCK_SHARED;
+	handle->token = 0;
+	changed(mount, handle->entry);
+	settle_queue(mount, handle->entry);
+	return 0;
+}
+
+int grant_upgrade(struct mount *mount, struct handle *handle)
+{
+	struct entry *entry = handle->entry;
+
+	if (TAILQ_FIRST(&entry->holders) != handle || TAILQ_NEXT(handle, in_holders))
+		return -EAGAIN;
+	int result = relock_convert(handle->lock, RELOCK_EXCLUSIVE, 0);
+	if (result == -ESTALE || result == -ENOENT)
+		return lose(mount, handle);
+	if (result < 0)
+		return result;
+	handle->mode = RELOCK_EXCLUSIVE;
+	if (relock_token(handle->lock, &handle->token) < 0)
+		handle->token = 0;
+	changed(mount, entry);
+	return 0;
+}
+
+bool grant_break(struct mount *mount, struct entry *entry)
+{
+	bool broken = break_holders(mount, entry);
+
+	if (broken)
+		settle_queue(mount, entry);
+	return broken;
+}
+
+int grant_check(struct mount *mount, struct handle *handle)
+{
+	if (handle->hold == HOLD_BROKEN)
+		return -ESTALE;
+	if (handle->hold != HOLDS)
+		return -EPERM;
+	int result = relock_check(handle->lock);
+	if (result == -ESTALE || result == -ENOENT)
+		return lose(mount, handle);
+	return result;
+}
+
+int grant_set_info(struct mount *mount, struct handle *handle, const void *info, size_t length)
+{
+	int result = grant_check(mount, handle);
+	if (result < 0)
+		return result;
+	if (length > RELOCK_INFO_MAX)
+		return -EFBIG;
+	char *copy = length > 0 ? malloc(length) : NULL;
+	if (length > 0 && !copy)
+		return -ENOMEM;
+	if (copy)
+		memcpy(copy, info, length);
+	result = relock_set_info(handle->lock, info, length);
+	/* A lock without a record can be looked at in the mount all the same. */
+	if (result < 0 && result != -ENODATA) {
+		free(copy);
+		return result == -ESTALE || result == -ENOENT ? lose(mount, handle) : result;
+	}
+	free(handle->info);
+	handle->info = copy;
+	handle->info_length = length;
+	changed(mount, handle->entry);
+	return 0;
+}
+
+void grant_waits_done(struct mount *mount)
+{
+	struct store_wait *wait;
+
+	while ((wait = store_waits_next_done(mount->waits))) {
+		struct entry *entry = store_wait_entry(wait);
+		struct waiter *first = TAILQ_FIRST(&entry->queue);
+		int result = end_wait(mount, entry);
+		if (result < 0 && first) {
+			leave_queue(mount, first);
+			answer(mount, first, result);
+		}
+		settle_queue(mount, entry);
+	}
+}
+
+void grant_end(struct mount *mount)
+{
+	struct table_node *node;
+
+	for (node = table_next(&mount->entries_by_id, NULL); node;
+	     node = table_next(&mount->entries_by_id, node)) {
+		struct entry *entry = TABLE_OWNER(node, struct entry, by_id);
+		struct waiter *waiter;
+		entry->pins++; /* for good: mount_end() frees it */
+		while ((waiter = TAILQ_FIRST(&entry->queue))) {
+			leave_queue(mount, waiter);
+			mount->answers->refused(waiter, -ENODEV);
+		}
+		(void)break_holders(mount, entry);
+		settle_queue(mount, entry);
+	}
+}

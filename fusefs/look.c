@@ -1,0 +1,336 @@
+/*
+ * LOOKUP, GETATTR, READ: a program wants to know.
+ *
+ * A name exists while its lock is held.  That is asked of the store at each
+ * LOOKUP, since names come and go on this side: no answer may be cached, the
+ * timeouts are 0.  Who holds it, for GETATTR (the size is that of the text)
+ * and READ, may be an errand.
+ */
+#include "look.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "grant.h"
+#include "state.h"
+#include "user.h"
+
+#define NO_USER ((uid_t)-1)
+
+static void run(struct errand *errand)
+{
+	struct look *look = (struct look *)(void *)errand;
+
+	errand->result = 0;
+	if (look->unknown_user != NO_USER)
+		user_resolve(look->unknown_user);
+	else
+		errand->result =
+		    relock_status(look->server->mount.store, look->entry->name, &look->status);
+}
+
+/* The first holder whose user's name has not been asked for yet. */
+static uid_t unknown_user(const struct entry *entry)
+{
+	const struct handle *handle;
+
+	TAILQ_FOREACH(handle, &entry->holders, in_holders)
+	if (!user_is_known(handle->holder.uid))
+		return handle->holder.uid;
+	return NO_USER;
+}
+
+/* Makes the status that of now: the look is a moment old. */
+static int complete(struct look *look)
+{
+	const struct mount *mount = &look->server->mount;
+	struct relock_status *status, *outside = look->status;
+
+	if (!entry_is_held(look->entry))
+		return state_add_queue(look->entry, look->status);
+	int result = state_of_held(mount, look->entry, &status);
+	if (result < 0)
+		return result;
+	look->status = status;
+	if (outside) {
+		result = state_add_outside(status, outside);
+		relock_status_free(outside);
+	}
+	return result;
+}
+
+static void end(struct look *look)
+{
+	struct mount *mount = &look->server->mount;
+	struct entry *entry = look->entry;
+
+	relock_status_free(look->status);
+	free(look->key);
+	free(look);
+	entry->pins--;
+	entry_settle(mount, entry);
+}
+
+/* Answers the request if all is known that it needs; else sends an errand. */
+static void go_on(struct look *look)
+{
+	uid_t asked = look->unknown_user;
+
+	/* Asked for already, and without memory to keep it: shown without. */
+	look->unknown_user = unknown_user(look->entry);
+	if (look->unknown_user == asked)
+		look->unknown_user = NO_USER;
+	if (look->unknown_user != NO_USER ||
+	    (!look->status && (look->waiters || !entry_is_held(look->entry)))) {
+		errands_add(look->server->looks, &look->errand);
+		return;
+	}
+	int result = complete(look);
+	if (result < 0)
+		fuse_reply_err(look->request, -plain_error(result));
+	else
+		look->answer(look);
+	end(look);
+}
+
+static void finish(struct errand *errand)
+{
+	struct look *look = (struct look *)(void *)errand;
+
+	if (errand->result < 0) {
+		fuse_reply_err(look->request, -plain_error(errand->result));
+		end(look);
+		return;
+	}
+	go_on(look);
+}
+
+void look_send(const struct look *look)
+{
+	struct look *copy = malloc(sizeof *copy);
+
+	if (!copy) {
+		fuse_reply_err(look->request, ENOMEM);
+		free(look->key);
+		return;
+	}
+	*copy = *look;
+	copy->errand = (struct errand){.run = run, .finish = finish};
+	copy->unknown_user = NO_USER;
+	copy->entry->pins++;
+	go_on(copy);
+}
+
+static struct timespec time_of(int64_t moment)
+{
+	return (struct timespec){.tv_sec = moment / RELOCK_SECOND,
+				 .tv_nsec = moment % RELOCK_SECOND};
+}
+
+static struct stat attributes_of_root(const struct server *server, fuse_ino_t id)
+{
+	return (struct stat){
+	    .st_ino = id,
+	    /* Not sticky: fs.protected_regular would keep everybody, root
+	     * too, from opening another user's lock with O_CREAT. */
+	    .st_mode = S_IFDIR | (id == ROOT_ID ? 0777 : 0555),
+	    .st_nlink = 2,
+	    .st_uid = server->uid,
+	    .st_gid = server->gid,
+	    .st_atim = time_of(server->started),
+	    .st_mtim = time_of(server->started),
+	    .st_ctim = time_of(server->started),
+	};
+}
+
+/* As far as the mount itself knows. */
+static struct stat attributes_of(const struct server *server, const struct entry *entry)
+{
+	const struct handle *holder = TAILQ_FIRST(&entry->holders);
+	struct stat attributes = {
+	    .st_ino = entry_id(entry),
+	    .st_mode = S_IFREG | 0644,
+	    .st_nlink = 1,
+	    .st_uid = server->uid,
+	    .st_gid = server->gid,
+	    .st_blksize = 4096,
+	};
+
+	if (holder) {
+		attributes.st_uid = holder->holder.uid;
+		attributes.st_gid = holder->holder.gid;
+		attributes.st_mtim = time_of(holder->since);
+		attributes.st_atim = attributes.st_ctim = attributes.st_mtim;
+	}
+	return attributes;
+}
+
+struct fuse_entry_param look_entry(const struct server *server, const struct entry *entry)
+{
+	return (struct fuse_entry_param){
+	    .ino = entry_id(entry),
+	    .generation = 1,
+	    .attr = attributes_of(server, entry),
+	};
+}
+
+void look_lookup(fuse_req_t request, fuse_ino_t parent, const char *name)
+{
+	struct server *server = server_of(request);
+	struct mount *mount = &server->mount;
+
+	int result = entry_check_name(name);
+	/* No lock has such a name, and programs ask for all kinds of dot files. */
+	if (result == -EINVAL || parent != ROOT_ID)
+		result = -ENOENT;
+	if (result == 0 && !grant_is_held(mount, name) && !open_is_promised(request, name))
+		result = -ENOENT;
+	struct entry *entry = result == 0 ? entry_get(mount, name) : NULL;
+	if (!entry) {
+		fuse_reply_err(request, result < 0 ? -result : ENOMEM);
+		return;
+	}
+	struct fuse_entry_param answer = look_entry(server, entry);
+	entry->lookups++;
+	if (fuse_reply_entry(request, &answer) < 0)
+		entry->lookups--;
+	entry_settle(mount, entry);
+}
+
+static void forget(struct server *server, fuse_ino_t id, uint64_t count)
+{
+	struct entry *entry = entry_of_id(&server->mount, id);
+
+	if (entry)
+		entry_forget(&server->mount, entry, count);
+}
+
+void look_forget(fuse_req_t request, fuse_ino_t id, uint64_t count)
+{
+	forget(server_of(request), id, count);
+	fuse_reply_none(request);
+}
+
+void look_forget_multi(fuse_req_t request, size_t count, struct fuse_forget_data *forgets)
+{
+	for (size_t i = 0; i < count; i++)
+		forget(server_of(request), forgets[i].ino, forgets[i].nlookup);
+	fuse_reply_none(request);
+}
+
+/* A holder outside the mount, by its process. */
+static void take_holder(struct stat *attributes, const struct relock_holder *holder)
+{
+	char path[32];
+	struct stat process;
+
+	if (holder->uid != (uid_t)-1)
+		attributes->st_uid = holder->uid;
+	snprintf(path, sizeof path, "/proc/%d", (int)holder->pid);
+	if (holder->pid > 0 && stat(path, &process) == 0)
+		attributes->st_gid = process.st_gid;
+	attributes->st_mtim = time_of(holder->since);
+	attributes->st_atim = attributes->st_ctim = attributes->st_mtim;
+}
+
+static void answer_getattr(struct look *look)
+{
+	const struct relock_status *status = look->status;
+	struct stat attributes = attributes_of(look->server, look->entry);
+	char *text;
+
+	if (status->state == RELOCK_FREE && LIST_EMPTY(&look->entry->handles)) {
+		fuse_reply_err(look->request, ENOENT);
+		return;
+	}
+	if (relock_status_text(status, &text) < 0) {
+		fuse_reply_err(look->request, ENOMEM);
+		return;
+	}
+	attributes.st_size = (off_t)strlen(text);
+	free(text);
+	if (status->state == RELOCK_FREE)
+		attributes.st_nlink = 0; /* open, and gone */
+	else if (!entry_is_held(look->entry) && status->holder_count > 0)
+		take_holder(&attributes, &status->holders[0]);
+	fuse_reply_attr(look->request, &attributes, 0);
+}
+
+void look_getattr(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info)
+{
+	struct server *server = server_of(request);
+
+	if (id == ROOT_ID) {
+		struct stat attributes = attributes_of_root(server, id);
+		fuse_reply_attr(request, &attributes, 0);
+		return;
+	}
+	struct entry *entry = entry_of_id(&server->mount, id);
+	if (!entry) {
+		fuse_reply_err(request, ENOENT);
+		return;
+	}
+	look_send(&(struct look){
+	    .server = server, .request = request, .entry = entry, .answer = answer_getattr});
+}
+
+static void reply_piece(fuse_req_t request, const struct handle *handle, size_t size, off_t offset)
+{
+	if ((size_t)offset >= handle->text_length) {
+		fuse_reply_buf(request, NULL, 0);
+		return;
+	}
+	size_t left = handle->text_length - (size_t)offset;
+	fuse_reply_buf(request, handle->text + offset, size < left ? size : left);
+}
+
+static void answer_read(struct look *look)
+{
+	struct handle *handle = handle_of_id(&look->server->mount, look->handle);
+	char *text;
+
+	if (!handle) {
+		fuse_reply_err(look->request, EBADF);
+		return;
+	}
+	if (relock_status_text(look->status, &text) < 0) {
+		fuse_reply_err(look->request, ENOMEM);
+		return;
+	}
+	free(handle->text);
+	handle->text = text;
+	handle->text_length = strlen(text);
+	reply_piece(look->request, handle, look->size, look->offset);
+}
+
+/* A text is made when it is read from the start, and the rest of it read as
+ * made then: a reader never sees two halves that do not fit. */
+void look_read(fuse_req_t request, fuse_ino_t id, size_t size, off_t offset,
+	       struct fuse_file_info *info)
+{
+	struct server *server = server_of(request);
+	struct handle *handle = handle_of_id(&server->mount, info->fh);
+
+	if (!handle) {
+		fuse_reply_err(request, EBADF);
+	} else if (handle->hold == HOLD_BROKEN) {
+		fuse_reply_err(request, ESTALE);
+	} else if (handle->text && offset > 0) {
+		reply_piece(request, handle, size, offset);
+	} else {
+		handle->changes_seen = handle->entry->changes;
+		look_send(&(struct look){
+		    .server = server,
+		    .request = request,
+		    .entry = handle->entry,
+		    .answer = answer_read,
+		    .handle = info->fh,
+		    .size = size,
+		    .offset = offset,
+		});
+	}
+}

@@ -1,0 +1,188 @@
+#include "loop.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "errand.h"
+#include "grant.h"
+#include "invalidate.h"
+#include "say.h"
+
+enum {
+	/* Requests in a row, before the other descriptors are looked at. */
+	BURST = 64,
+	/* A name that is gone stays known to the kernel for a moment: it may be
+	 * used again. */
+	IDLE_SECONDS = 1,
+	IDLE_MOST = 1000,
+	/* Locks named in a message. */
+	NAMED_MOST = 10,
+};
+
+struct loop {
+	struct server *server;
+	int signals;
+	struct fuse_buf buffer;
+	bool told, ending;
+};
+
+static int64_t now(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &time);
+	return time.tv_sec * RELOCK_SECOND + time.tv_nsec;
+}
+
+/* Makes the kernel forget names that have been idle; the entry goes with the
+ * FORGET that follows. */
+static void forget_idle_names(struct server *server)
+{
+	struct mount *mount = &server->mount;
+	int64_t latest = now() - IDLE_SECONDS * RELOCK_SECOND;
+	struct entry *entry;
+
+	while ((entry = TAILQ_FIRST(&mount->idle)) &&
+	       (mount->idle_count > IDLE_MOST || entry->idle_since <= latest)) {
+		entry_leave_idle(mount, entry);
+		invalidator_add(server->invalidator, ROOT_ID, entry->name);
+	}
+}
+
+/* Returns -EAGAIN when there is no more, 0 if there may be. */
+static int serve_burst(struct loop *loop)
+{
+	struct fuse_session *session = loop->server->session;
+
+	for (int i = 0; i < BURST; i++) {
+		int result = fuse_session_receive_buf(session, &loop->buffer);
+		if (result == -EINTR)
+			continue;
+		if (result <= 0)
+			return result; /* 0: the session is over */
+		fuse_session_process_buf(session, &loop->buffer);
+	}
+	return 0;
+}
+
+static void say_who_holds(const struct handle *handle)
+{
+	const struct process *process = &handle->holder;
+	char *name = relock_escape(handle->entry->name, strlen(handle->entry->name));
+	char *command = relock_escape(process->command, strlen(process->command));
+
+	if (process->pid != 0)
+		say("%s is held by pid %d (%s, user id %u), %zu waiting", name ? name : "?",
+		    (int)process->pid, command ? command : "?", (unsigned)process->uid,
+		    handle->entry->waiter_count);
+	else
+		say("%s is held by a process out of sight (user id %u), %zu waiting",
+		    name ? name : "?", (unsigned)process->uid, handle->entry->waiter_count);
+	free(name);
+	free(command);
+}
+
+static void say_what_is_held(const struct mount *mount)
+{
+	const struct table_node *node = NULL;
+	size_t said = 0;
+
+	while ((node = table_next(&mount->handles, node)) && said < NAMED_MOST) {
+		const struct handle *handle = TABLE_OWNER(node, struct handle, by_id);
+		if (handle->hold == HOLDS) {
+			say_who_holds(handle);
+			said++;
+		}
+	}
+	if (mount->held_count > said)
+		say("and %zu more", mount->held_count - said);
+}
+
+static void end(struct loop *loop)
+{
+	grant_end(&loop->server->mount);
+	loop->ending = true;
+	invalidator_stop(loop->server->invalidator);
+}
+
+static void take_signal(struct loop *loop)
+{
+	const struct mount *mount = &loop->server->mount;
+	struct signalfd_siginfo signal;
+
+	if (read(loop->signals, &signal, sizeof signal) != sizeof signal || loop->ending)
+		return;
+	/* A lock that was closed before the signal was sent is not held. */
+	while (serve_burst(loop) == 0 && !fuse_session_exited(loop->server->session))
+		continue;
+	if ((mount->held_count > 0 || mount->waiting_count > 0) && !loop->told) {
+		say("%s stays mounted: %zu locks held, %zu waiters; send the signal again to "
+		    "unmount it all the same",
+		    mount->path, mount->held_count, mount->waiting_count);
+		say_what_is_held(mount);
+		loop->told = true;
+		return;
+	}
+	end(loop);
+}
+
+static void take_wake(struct loop *loop)
+{
+	struct server *server = loop->server;
+	uint64_t ignored;
+
+	(void)!read(server->wake, &ignored, sizeof ignored);
+	grant_waits_done(&server->mount);
+	errands_finish(server->looks);
+	errands_finish(server->breaks);
+	if (loop->ending && invalidator_has_stopped(server->invalidator))
+		fuse_session_exit(server->session);
+}
+
+static int wait_for_work(struct loop *loop)
+{
+	struct server *server = loop->server;
+	struct pollfd fds[] = {
+	    {.fd = fuse_session_fd(server->session), .events = POLLIN},
+	    {.fd = server->wake, .events = POLLIN},
+	    {.fd = loop->signals, .events = POLLIN},
+	};
+	int timeout = TAILQ_EMPTY(&server->mount.idle) ? -1 : IDLE_SECONDS * 1000;
+
+	if (poll(fds, 3, timeout) < 0 && errno != EINTR)
+		return -errno;
+	if (fds[2].revents)
+		take_signal(loop);
+	if (fds[1].revents)
+		take_wake(loop);
+	return 0;
+}
+
+int loop_run(struct server *server, int signals)
+{
+	struct loop loop = {.server = server, .signals = signals};
+	int fd = fuse_session_fd(server->session);
+	int result = 0;
+
+	/* A request that poll() announced may have been withdrawn since. */
+	if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0)
+		return -errno;
+	while (!fuse_session_exited(server->session)) {
+		result = serve_burst(&loop);
+		if (result < 0 && result != -EAGAIN)
+			break;
+		result = wait_for_work(&loop);
+		if (result < 0)
+			break;
+		forget_idle_names(server);
+	}
+	free(loop.buffer.mem);
+	return result;
+}

@@ -1,0 +1,38 @@
+/*
+ * Who sent a request.
+ *
+ * The kernel names a thread, in the pid namespace of the mount, or 0 if that
+ * thread cannot be seen from there.  A holder is a process: a pid and a start
+ * time.  Both are looked up while the request is unanswered, since until then
+ * the thread is in the kernel and its id cannot be used again.
+ *
+ * What is read is /proc/TID/status and /proc/PID/stat, which the kernel fills
+ * from its own memory.  Never cmdline, environ or maps: those read the memory
+ * of the process or take its lock, and whoever maps a file of a slow FUSE
+ * server there could stop the session thread, and with it every lock.  So the
+ * command shown is the short one.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct process {
+	pid_t pid; /* 0: not visible from here */
+	pid_t thread;
+	uint64_t start_time; /* 0: not known */
+	uid_t uid;
+	gid_t gid;
+	bool single_threaded;
+	char command[16]; /* as in /proc/PID/comm; empty: not known */
+};
+
+/* Never fails: what cannot be found out stays unknown. */
+void process_of_thread(struct process *ret, pid_t thread, uid_t uid, gid_t gid);
+
+bool process_is_same(const struct process *a, const struct process *b);
+
+/* The process has this file open: `device` and `inode` are looked for among
+ * its descriptors.  True where they cannot be read. */
+bool process_has_open(const struct process *process, dev_t device, ino_t inode);

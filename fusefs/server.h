@@ -1,0 +1,86 @@
+/*
+ * One mount being served: what the requests of the kernel have to do with.
+ *
+ *	main.c         options, mounting, signals
+ *	loop.c         one thread, three descriptors
+ *	operations.c   the table of requests, and those that are refused
+ *	open.c         OPEN, CREATE, FLOCK, RELEASE: who wants to hold
+ *	look.c         LOOKUP, GETATTR, READ, READDIR, ...: who wants to know
+ *	list.c         the directory
+ *	attributes.c   extended attributes
+ *	break.c        UNLINK
+ *	------------   below this line nothing knows FUSE
+ *	grant.c        who holds and who is next
+ *	entry.c        names and handles
+ *	relock.h       the store
+ */
+#pragma once
+
+#ifndef FUSE_USE_VERSION
+#define FUSE_USE_VERSION 312
+#endif
+
+#include <fuse3/fuse_lowlevel.h>
+
+#include "entry.h"
+
+struct server {
+	struct mount mount;
+	struct fuse_session *session;
+	int wake; /* eventfd: some other thread has something for this one */
+	struct promises *promises;
+	struct errands *looks, *breaks;
+	struct invalidator *invalidator;
+	struct table listings; /* open directories, see look.c */
+	uid_t uid;             /* of the mount's root */
+	gid_t gid;
+	int64_t started; /* moment */
+};
+
+static inline struct server *server_of(fuse_req_t request)
+{
+	return fuse_req_userdata(request);
+}
+
+/* What a program may be told: fact of FUSE, an OPEN answered ENOSYS succeeds
+ * without a lock, and with 512 or more (the kernel's own errors) hangs.  ESTALE
+ * makes the kernel try again: only promise.h says when. */
+int plain_error(int result);
+
+extern const struct fuse_lowlevel_ops operations;
+extern const struct answers open_answers;
+/* This thread has been answered ESTALE about the name, and shall find it. */
+bool open_is_promised(fuse_req_t request, const char *name);
+
+/* open.c */
+void open_open(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info);
+void open_create(fuse_req_t request, fuse_ino_t parent, const char *name, mode_t mode,
+		 struct fuse_file_info *info);
+void open_release(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info);
+void open_flock(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info, int operation);
+void open_getlk(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info, struct flock *lock);
+void open_setlk(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info, struct flock *lock,
+		int sleep);
+
+void open_poll(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info,
+	       struct fuse_pollhandle *poll);
+
+/* look.c: one name */
+void look_lookup(fuse_req_t request, fuse_ino_t parent, const char *name);
+void look_forget(fuse_req_t request, fuse_ino_t id, uint64_t count);
+void look_forget_multi(fuse_req_t request, size_t count, struct fuse_forget_data *forgets);
+void look_getattr(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info);
+void look_read(fuse_req_t request, fuse_ino_t id, size_t size, off_t offset,
+	       struct fuse_file_info *info);
+/* The answer to LOOKUP and CREATE. */
+struct fuse_entry_param look_entry(const struct server *server, const struct entry *entry);
+
+/* list.c: the directory */
+void list_opendir(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info);
+void list_readdir(fuse_req_t request, fuse_ino_t id, size_t size, off_t offset,
+		  struct fuse_file_info *info);
+void list_releasedir(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info);
+void list_end(struct server *server);
+
+/* break.c */
+void break_unlink(fuse_req_t request, fuse_ino_t parent, const char *name);

@@ -1,0 +1,32 @@
+/*
+ * The state of a lock, as the mount shows it.
+ *
+ * Who holds a lock through the mount, and who waits for it there in which
+ * order, the mount knows itself; the store knows those outside.  To the store,
+ * a lock of the mount is one holder's and its waiters are one thread of the
+ * mount at most.
+ *
+ * To ask the store who waits outside is dear: it reads /proc/locks, for which
+ * the kernel stops all taking of file locks on the machine, for milliseconds.
+ * So the store is asked when a text is read, and not for each stat(2).
+ */
+#pragma once
+
+#include "entry.h"
+
+/*
+ * The state of a lock that the mount holds; to be freed with
+ * relock_status_free().  The users of its holders must be known (user.h).
+ * -ENOMEM
+ */
+int state_of_held(const struct mount *mount, const struct entry *entry, struct relock_status **ret);
+
+/*
+ * Adds what the store has said to it: holders outside the mount, if all are
+ * shared, and waiters.  Takes them out of `outside`.  -ENOMEM
+ */
+int state_add_outside(struct relock_status *status, struct relock_status *outside);
+
+/* Makes the waiters of `status`, a look at a lock that the mount does not hold,
+ * those of the mount and of the store.  -ENOMEM */
+int state_add_queue(const struct entry *entry, struct relock_status *status);
