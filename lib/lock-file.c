@@ -44,6 +44,7 @@
 #include "cleanup.h"
 #include "clock.h"
 #include "message.h"
+#include "orphan.h"
 #include "process.h"
 
 #ifndef XFS_SUPER_MAGIC
@@ -239,49 +240,52 @@ int lock_file_create(const struct file_store *store, const char *name, int *ret_
 
 static void prune_daily(relock_store *store);
 
+/* A new file is opened again by its name: the kernel shows the descriptor that
+ * made it without one, and orphan_find() goes by names. */
+static int open_or_create(relock_lock *lock, int *ret_fd, bool *ret_writable,
+			  struct stat *ret_status)
+{
+	const struct file_store *store = file_store_of(lock->store);
+	int result;
+
+	while ((result = lock_file_open_existing(store, lock->name, ret_fd, ret_writable,
+						 ret_status)) == -ENOENT) {
+		CLEANUP_CLOSE int created = -1;
+		result = lock_file_create(store, lock->name, &created);
+		if (result == -ENOENT)
+			return failed(result, "%s: the folder of %s was removed", lock->name,
+				      lock->store->url);
+		if (result < 0 && result != -EEXIST)
+			return failed(result, "%s: the lock file cannot be made in %s: %s",
+				      lock->name, lock->store->url, strerrordesc_np(-result));
+		if (result == 0)
+			prune_daily(lock->store);
+	}
+	return result;
+}
+
 static int open_file(relock_lock *lock, enum hold_mode mode)
 {
-	struct file_store *store = file_store_of(lock->store);
+	const struct file_store *store = file_store_of(lock->store);
 	struct file_lock *file = file_lock_of(lock);
 	CLEANUP_CLOSE int fd = -1;
 	struct stat status;
-	bool created = false;
-	int result;
 
-	do {
-		result = lock_file_open_existing(store, lock->name, &fd, &file->writable, &status);
-		if (result != -ENOENT)
-			break;
-		result = lock_file_create(store, lock->name, &fd);
-		created = result == 0;
-	} while (result == -EEXIST);
-	if (created) {
-		file->writable = true;
-		if (fstat(fd, &status) < 0)
-			return -errno;
-		prune_daily(lock->store);
-	}
-	if (result == -EACCES || result == -EPERM || result == -ENOENT)
-		return failed(result == -ENOENT ? -ENOENT : -EACCES,
-			      "%s: no permission to make or write the lock file in %s", lock->name,
-			      lock->store->url);
+	int result = open_or_create(lock, &fd, &file->writable, &status);
 	if (result < 0)
-		return message_end(result, lock->name);
-	if (mode == HOLD_EXCLUSIVE && store->primitive->writes && !file->writable)
-		return explain_open_error(
-		    lock->name,
-		    faccessat(store->dir_fd, lock->name, W_OK, AT_EACCESS) < 0 && errno == EROFS
-			? -EROFS
-			: -EACCES);
+		return result;
+	if (mode == HOLD_EXCLUSIVE && store->primitive->writes && !file->writable) {
+		bool read_only =
+		    faccessat(store->dir_fd, lock->name, W_OK, AT_EACCESS) < 0 && errno == EROFS;
+		return explain_open_error(lock->name, read_only ? -EROFS : -EACCES);
+	}
 	/* Reading the last token would set the time of access each time; who
-	 * does not own the file may not ask for less.  O_NONBLOCK means nothing
-	 * on a regular file, but tells who breaks the lock that the description
-	 * is one of ours, before there is a record that says so. */
-	if (fcntl(fd, F_SETFL, O_NOATIME | O_NONBLOCK) < 0)
-		(void)fcntl(fd, F_SETFL, O_NONBLOCK);
+	 * does not own the file may not ask for less. */
+	(void)fcntl(fd, F_SETFL, O_NOATIME);
 	file->device = status.st_dev;
 	file->inode = status.st_ino;
 	file->linked = status.st_nlink > 1;
+	file->strange = true;
 	file->plain = false;
 	file->stamped = false;
 	file->uid = geteuid();
@@ -485,6 +489,30 @@ static int set_mode(const struct lock_primitive *primitive, struct file_lock *fi
 	return result;
 }
 
+/* Nobody holds a file that had this name before.  To be asked with the lock;
+ * for a file that has been ours, the answer is in its record. */
+static int no_orphan(relock_lock *lock, enum hold_mode mode, const struct grant *grant)
+{
+	const struct file_store *store = file_store_of(lock->store);
+	struct file_lock *file = file_lock_of(lock);
+	const enum hold_mode none = HOLD_NONE;
+	CLEANUP_CLOSE int orphan = -1;
+	uint64_t token;
+
+	if (!file->strange || peek(file->fd, &token) == OURS ||
+	    orphan_find(store, lock->name, file, &orphan) < 0) {
+		file->strange = false;
+		return 0;
+	}
+	int result = grant->deadline == AT_ONCE
+			 ? store->primitive->wait.set(orphan, &mode, false)
+			 : wait_for(&store->primitive->wait, orphan, &mode, &none, grant->deadline,
+				    grant->cancel_state);
+	if (result == 0)
+		file->strange = false;
+	return result;
+}
+
 int lock_file_acquire(relock_lock *lock, const struct grant *grant)
 {
 	const struct file_store *store = file_store_of(lock->store);
@@ -505,8 +533,11 @@ int lock_file_acquire(relock_lock *lock, const struct grant *grant)
 		if (result < 0)
 			return result;
 		result = entry_is_ours(store, file, lock->name);
-		if (result == 1)
-			break;
+		if (result == 1) {
+			result = no_orphan(lock, mode, grant);
+			if (result == 0)
+				break;
+		}
 		close_file(file); /* and with it the lock */
 		if (result < 0)
 			return result;

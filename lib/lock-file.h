@@ -48,6 +48,7 @@ struct file_lock {
 	int fd;        /* -1: not open */
 	bool writable; /* opened for writing */
 	bool linked;   /* has other names: then it is not ours to write into */
+	bool strange;  /* not looked at since it was opened, see no_orphan() */
 	bool recorded; /* the present hold has a record */
 	bool plain;    /* the image is that of a request without any particulars */
 	bool stamped;  /* `stamp` is set */

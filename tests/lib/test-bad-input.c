@@ -15,6 +15,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -250,7 +251,7 @@ static void default_store_is_as_documented(void **state)
 static void make(void **state, const char *name, const void *contents, size_t length)
 {
 	CLEANUP_CLOSE int fd =
-		open(path_of(*state, name), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+	    open(path_of(*state, name), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
 
 	assert_int_equal(write(fd, contents, length), length);
 }
@@ -427,6 +428,60 @@ static void replaced_file_is_noticed(void **state)
 	relock_lock_close(next);
 }
 
+/* Nor does the next one become a second holder. */
+static void holder_of_a_removed_file_still_excludes(void **state)
+{
+	struct holding holding = {*state, "demo", RELOCK_EXCLUSIVE};
+	struct peer peer = peer_start(hold_until_told, &holding);
+	relock_lock *lock = handle(*state, "demo"), *other = handle(*state, "other");
+
+	assert_int_equal(peer_hear(&peer), 1);
+	assert_int_equal(try_lock(other), 0); /* not to be mixed up with it */
+	assert_int_equal(unlink(path_of(*state, "demo")), 0);
+	assert_int_equal(try_lock(lock), -EAGAIN);
+	assert_int_equal(try_shared(lock), -EAGAIN);
+	assert_int_equal(lock_within(lock, 5 * RELOCK_MILLISECOND), -ETIMEDOUT);
+	/* Replaced, by an empty file and by one with contents. */
+	make(state, "demo", "", 0);
+	assert_int_equal(try_lock(lock), -EAGAIN);
+	assert_int_equal(unlink(path_of(*state, "demo")), 0);
+	make(state, "demo", "contents", 8);
+	assert_int_equal(try_lock(lock), -EAGAIN);
+	peer_say(&peer, 0);
+	assert_int_equal(peer_hear(&peer), 2);
+	assert_int_equal(try_lock(lock), 0);
+	peer_kill(&peer);
+	relock_lock_close(lock);
+	relock_lock_close(other);
+}
+
+static int wait_for_ever(struct peer *self, void *argument)
+{
+	relock_lock *lock = handle(argument, "demo");
+
+	peer_say(self, lock_within(lock, RELOCK_FOREVER));
+	peer_hear(self);
+	relock_lock_close(lock);
+	return 0;
+}
+
+static void holder_of_a_removed_file_is_waited_for(void **state)
+{
+	const struct fixture *fixture = *state;
+	relock_lock *lock = handle(*state, "demo");
+
+	assert_int_equal(try_lock(lock), 0);
+	assert_int_equal(unlink(path_of(*state, "demo")), 0);
+	struct peer peer = peer_start(wait_for_ever, *state);
+	wait_until_blocked(peer.pid, strncmp(fixture->url, "ofd:", 4) == 0 ? SYS_fcntl : SYS_flock);
+	assert_true(peer_is_silent(&peer));
+	assert_int_equal(relock_release(lock), 0);
+	assert_int_equal(peer_hear(&peer), 0);
+	assert_int_equal(try_lock(lock), -EAGAIN);
+	peer_kill(&peer);
+	relock_lock_close(lock);
+}
+
 /* File systems and limits */
 
 struct elsewhere {
@@ -484,7 +539,8 @@ static int on_a_full_file_system(struct peer *self, void *argument)
 		;
 	relock_store *store = NULL;
 	relock_lock *lock = NULL, *other = NULL;
-	if (relock_store_open(&store, fixture->url) < 0 || relock_lock_open(&lock, store, "demo") < 0 ||
+	if (relock_store_open(&store, fixture->url) < 0 ||
+	    relock_lock_open(&lock, store, "demo") < 0 ||
 	    relock_lock_open(&other, store, "demo") < 0)
 		return 2;
 	/* The lock without its record. */
@@ -553,9 +609,9 @@ static int without_proc(struct peer *self, void *argument)
 	peer_say(self, lock_within(other, 5 * RELOCK_MILLISECOND));
 	/* The holder is as the record says. */
 	peer_say(self, relock_lock_status(lock, &status));
-	peer_say(self, status->state == RELOCK_HELD && status->holder_count == 1 ?
-			       status->holders[0].pid == getpid() :
-			       -1);
+	peer_say(self, status->state == RELOCK_HELD && status->holder_count == 1
+			   ? status->holders[0].pid == getpid()
+			   : -1);
 	peer_say(self, relock_kernel_locks(NULL, &locks, &count));
 	peer_say(self, relock_release(lock));
 	return 0;
@@ -620,9 +676,9 @@ static int in_another_pid_namespace(struct peer *self, void *argument)
 		if (relock_lock_status(lock, &status) < 0)
 			_exit(2);
 		peer_say(self, status->state);
-		peer_say(self, status->holder_count == 1 && status->holders[0].command ?
-				       status->holders[0].pid :
-				       -1);
+		peer_say(self, status->holder_count == 1 && status->holders[0].command
+				   ? status->holders[0].pid
+				   : -1);
 		_exit(0);
 	}
 	peer_hear(self);
@@ -648,30 +704,32 @@ static void holder_of_another_pid_namespace(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		BOTH(names_that_are_none),
-		BOTH(longest_name_is_fine),
-		BOTH(names_need_not_be_ascii),
-		BOTH(path_is_a_lock_file_of_that_name),
-		test_ofd(path_relative_to_here),
-		test_ofd(path_may_be_a_file_with_contents),
-		test_ofd(stores_that_are_none),
-		BOTH(folder_of_another_user_is_refused),
-		BOTH(folder_open_to_all_must_be_sticky),
-		test_ofd(default_store_is_as_documented),
-		BOTH(garbage_in_the_file_is_left_as_it_is),
-		BOTH(truncated_record_is_no_record),
-		BOTH(truncation_under_the_holder_harms_nobody),
-		BOTH(not_a_regular_file_is_refused),
-		BOTH(file_that_may_not_be_written),
-		BOTH(new_file_is_for_all_whatever_the_umask),
-		BOTH(file_with_two_names_is_not_written_to),
-		BOTH(replaced_file_is_noticed),
-		BOTH(read_only_file_system),
-		BOTH(full_file_system),
-		BOTH(descriptor_limit_reached),
-		BOTH(proc_not_mounted),
-		BOTH(proc_with_hidepid),
-		BOTH(holder_of_another_pid_namespace),
+	    BOTH(names_that_are_none),
+	    BOTH(longest_name_is_fine),
+	    BOTH(names_need_not_be_ascii),
+	    BOTH(path_is_a_lock_file_of_that_name),
+	    test_ofd(path_relative_to_here),
+	    test_ofd(path_may_be_a_file_with_contents),
+	    test_ofd(stores_that_are_none),
+	    BOTH(folder_of_another_user_is_refused),
+	    BOTH(folder_open_to_all_must_be_sticky),
+	    test_ofd(default_store_is_as_documented),
+	    BOTH(garbage_in_the_file_is_left_as_it_is),
+	    BOTH(truncated_record_is_no_record),
+	    BOTH(truncation_under_the_holder_harms_nobody),
+	    BOTH(not_a_regular_file_is_refused),
+	    BOTH(file_that_may_not_be_written),
+	    BOTH(new_file_is_for_all_whatever_the_umask),
+	    BOTH(file_with_two_names_is_not_written_to),
+	    BOTH(replaced_file_is_noticed),
+	    BOTH(holder_of_a_removed_file_still_excludes),
+	    BOTH(holder_of_a_removed_file_is_waited_for),
+	    BOTH(read_only_file_system),
+	    BOTH(full_file_system),
+	    BOTH(descriptor_limit_reached),
+	    BOTH(proc_not_mounted),
+	    BOTH(proc_with_hidepid),
+	    BOTH(holder_of_another_pid_namespace),
 	};
 
 	return cmocka_run_group_tests_name("bad input", tests, NULL, NULL);

@@ -5,10 +5,12 @@
 #include "fixture.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -76,27 +78,28 @@ static void release_wakes_the_timed_waiter(void **state)
 	relock_lock_close(lock);
 }
 
-/* A waiter has the file open that the holder removes under the lock. */
+/* A waiter has the file open that somebody removes. */
 static void waiter_starts_over_when_the_file_is_removed(void **state)
 {
+	struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
 	relock_lock *lock = handle(*state, "demo");
 
 	assert_int_equal(try_lock(lock), 0);
 	struct peer peer = peer_start(wait_for_ever, *state);
 	wait_until_blocked(peer.pid, lock_syscall(*state));
 	assert_int_equal(unlink(path_of(*state, "demo")), 0);
-	/* Somebody else makes the file anew and holds it: the waiter's grant on
-	 * the old one must not count. */
-	relock_lock *other = handle(*state, "demo");
-	assert_int_equal(try_lock(other), 0);
+	/* Another program makes the file anew and holds it: the waiter's grant
+	 * on the old one must not count. */
+	int other = open(path_of(*state, "demo"), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+	assert_int_equal(fcntl(other, F_OFD_SETLK, &whole), 0);
+	assert_int_equal(flock(other, LOCK_EX), 0);
 	assert_int_equal(relock_check(lock), -ESTALE);
 	relock_lock_close(lock);
 	wait_until_blocked(peer.pid, lock_syscall(*state));
 	assert_true(peer_is_silent(&peer));
-	assert_int_equal(relock_release(other), 0);
+	close(other);
 	assert_int_equal(peer_hear(&peer), 0);
 	assert_int_equal(peer_reap(&peer), 0);
-	relock_lock_close(other);
 }
 
 static void timed_wait_ends_within_10_ms_of_its_deadline(void **state)
@@ -304,7 +307,8 @@ static void wait_is_a_cancellation_point(void **state)
 		pthread_t thread;
 		void *ended;
 		assert_int_equal(try_lock(holder), 0);
-		assert_int_equal(pthread_create(&thread, NULL, wait_to_be_cancelled, &cancelling), 0);
+		assert_int_equal(pthread_create(&thread, NULL, wait_to_be_cancelled, &cancelling),
+				 0);
 		wait_until_blocked(getpid(), lock_syscall(*state));
 		pthread_cancel(thread);
 		pthread_join(thread, &ended);
@@ -362,17 +366,17 @@ static void wait_without_threads_polls(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		BOTH(release_wakes_the_waiter),
-		BOTH(release_wakes_the_timed_waiter),
-		BOTH(waiter_starts_over_when_the_file_is_removed),
-		BOTH(timed_wait_ends_within_10_ms_of_its_deadline),
-		BOTH(timed_wait_costs_no_cpu),
-		BOTH(short_timeouts_leave_nothing_behind),
-		BOTH(grant_at_the_deadline_is_kept_or_given_back),
-		BOTH(signal_interrupts_as_flock_does),
-		BOTH(wait_leaves_the_program_alone),
-		BOTH(wait_is_a_cancellation_point),
-		BOTH(wait_without_threads_polls),
+	    BOTH(release_wakes_the_waiter),
+	    BOTH(release_wakes_the_timed_waiter),
+	    BOTH(waiter_starts_over_when_the_file_is_removed),
+	    BOTH(timed_wait_ends_within_10_ms_of_its_deadline),
+	    BOTH(timed_wait_costs_no_cpu),
+	    BOTH(short_timeouts_leave_nothing_behind),
+	    BOTH(grant_at_the_deadline_is_kept_or_given_back),
+	    BOTH(signal_interrupts_as_flock_does),
+	    BOTH(wait_leaves_the_program_alone),
+	    BOTH(wait_is_a_cancellation_point),
+	    BOTH(wait_without_threads_polls),
 	};
 
 	return cmocka_run_group_tests_name("wait", tests, NULL, NULL);
