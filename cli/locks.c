@@ -39,9 +39,9 @@ enum {
 
 static const struct table_column columns[COLUMN_COUNT] = {
     [COMMAND] = {"COMMAND", "what the holder runs", 15, TABLE_LINES},
-    [PID] = {"PID", "holder's pid", 5, TABLE_RIGHT | TABLE_LINES},
+    [PID] = {"PID", "holder's pid", 5, TABLE_LINES},
     [USER] = {"USER", "holder's user", 4, TABLE_LINES},
-    [FD] = {"FD", "holder's descriptor of the file", 2, TABLE_RIGHT | TABLE_LINES},
+    [FD] = {"FD", "holder's descriptor of the file", 2, TABLE_LINES},
     [TYPE] = {"TYPE", "OFD, POSIX, FLOCK or LEASE", 5, 0},
     [MODE] = {"MODE", "exclusive or shared", 9, 0},
     [START] = {"START", "first byte", 5, TABLE_RIGHT | TABLE_NUMBER},
@@ -71,8 +71,33 @@ static const char *mode_text(enum relock_mode mode)
 	return mode == RELOCK_SHARED ? "shared" : "exclusive";
 }
 
+/* Enough of a command line to know it by, without the program's folder: the
+ * first column of a table must not push the others off the terminal. */
+enum { COMMAND_SHOWN = 40 };
+
+static void print_command(FILE *out, const char *command, bool all)
+{
+	CLEANUP_FREE char *text = printable(command ? command : "-");
+	size_t program = strcspn(text, " ");
+	const char *slash = memrchr(text, '/', program);
+	const char *shown = slash && !all ? slash + 1 : text;
+
+	if (all || strlen(shown) <= COMMAND_SHOWN) {
+		fputs(shown, out);
+		return;
+	}
+
+	size_t length = COMMAND_SHOWN - 3;
+
+	/* Not within a character of UTF-8. */
+	while (length > 0 && ((unsigned char)shown[length] & 0xc0) == 0x80)
+		length--;
+	fprintf(out, "%.*s...", (int)length, shown);
+}
+
 /* One cell with a line for each holder; "-" if they are out of sight. */
-static void set_holders(struct table *table, const struct relock_kernel_lock *lock, size_t column)
+static void set_holders(struct table *table, const struct relock_kernel_lock *lock, size_t column,
+			bool whole)
 {
 	CLEANUP_FREE char *text = NULL;
 	size_t size = 0;
@@ -88,10 +113,7 @@ static void set_holders(struct table *table, const struct relock_kernel_lock *lo
 		if (i > 0)
 			putc('\n', out);
 		if (column == COMMAND) {
-			CLEANUP_FREE char *command =
-			    printable(holder->command ? holder->command : "-");
-
-			fputs(command, out);
+			print_command(out, holder->command, whole);
 		} else if (column == USER) {
 			CLEANUP_FREE char *user = user_name(holder->uid);
 
@@ -118,15 +140,17 @@ static char *waiter_pids_text(const struct relock_kernel_lock *lock)
 	return waiters_text(pids, lock->waiter_pid_count, lock->waiter_count);
 }
 
-static void add_lock(struct table *table, const struct relock_kernel_lock *lock)
+/* `path` is what was asked for, or NULL. */
+static void add_lock(struct table *table, const struct relock_kernel_lock *lock, const char *path,
+		     bool whole)
 {
 	CLEANUP_FREE char *waiters = waiter_pids_text(lock);
 
 	table_add_line(table);
-	set_holders(table, lock, COMMAND);
-	set_holders(table, lock, PID);
-	set_holders(table, lock, USER);
-	set_holders(table, lock, FD);
+	set_holders(table, lock, COMMAND, whole);
+	set_holders(table, lock, PID, whole);
+	set_holders(table, lock, USER, whole);
+	set_holders(table, lock, FD, whole);
 	table_set(table, TYPE, type_text(lock->type));
 	table_set(table, MODE, mode_text(lock->mode));
 	table_setf(table, START, "%llu", (unsigned long long)lock->start);
@@ -137,10 +161,10 @@ static void add_lock(struct table *table, const struct relock_kernel_lock *lock)
 	table_set(table, WAITERS, waiters);
 	table_setf(table, DEVICE, "%u:%u", lock->major, lock->minor);
 	table_setf(table, INODE, "%llu", (unsigned long long)lock->inode);
-	if (lock->path) {
-		CLEANUP_FREE char *path = printable(lock->path);
+	if (lock->path || path) {
+		CLEANUP_FREE char *text = printable(lock->path ? lock->path : path);
 
-		table_set(table, PATH, path);
+		table_set(table, PATH, text);
 	} else {
 		table_setf(table, PATH, "(inode %llu on %u:%u)", (unsigned long long)lock->inode,
 			   lock->major, lock->minor);
@@ -215,8 +239,8 @@ static int print_json(const struct relock_kernel_lock *locks, size_t count)
 	return 0;
 }
 
-static int print_table(const struct table_options *options, const struct relock_kernel_lock *locks,
-		       size_t count)
+static int print_table(const struct table_options *options, const char *path,
+		       const struct relock_kernel_lock *locks, size_t count)
 {
 	CLEANUP_TABLE struct table *table = NULL;
 
@@ -224,7 +248,7 @@ static int print_table(const struct table_options *options, const struct relock_
 	if (code != 0)
 		return code;
 	for (size_t i = 0; i < count; i++)
-		add_lock(table, &locks[i]);
+		add_lock(table, &locks[i], path, options->raw || options->json);
 	table_print(table);
 	return 0;
 }
@@ -237,7 +261,8 @@ static void hint_at_root(const struct relock_kernel_lock *locks, size_t count)
 		if (locks[i].holder_count == 0)
 			out_of_sight++;
 	if (out_of_sight > 0)
-		complain("%zu of %zu locks are held out of sight%s", out_of_sight, count,
+		complain("%zu of %zu locks %s held out of sight%s", out_of_sight, count,
+			 out_of_sight == 1 ? "is" : "are",
 			 geteuid() == 0 ? ", in another pid namespace perhaps, or by the kernel"
 					: " of this user: root sees all holders");
 }
@@ -252,7 +277,7 @@ static int print_locks(const char *path, const struct table_options *options)
 		return complain_error(path ? path : "/proc/locks", error);
 
 	int code = options->json && !options->output ? print_json(locks, count)
-						     : print_table(options, locks, count);
+						     : print_table(options, path, locks, count);
 
 	/* Tables shall be read by people, and JSON by programs, which see the
 	 * empty array. */

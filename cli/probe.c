@@ -84,11 +84,11 @@ enum { PYTHON_FORMAT_SIZE = sizeof(struct flock) + 2 };
 
 static void read_setting(const char *path, char setting[static SETTING_SIZE])
 {
-	CLEANUP_FCLOSE FILE *file = fopen(path, "re");
+	CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t length = fd < 0 ? -1 : read(fd, setting, SETTING_SIZE - 1);
 
-	setting[0] = '\0';
-	if (file && fgets(setting, SETTING_SIZE, file))
-		setting[strcspn(setting, "\n")] = '\0';
+	setting[length < 0 ? 0 : length] = '\0';
+	setting[strcspn(setting, "\n")] = '\0';
 }
 
 /* On oneself, which needs no rights, but the call and a sandbox's leave. */

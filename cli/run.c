@@ -317,6 +317,13 @@ static int parse_command(int argc, char **argv, struct run_options *options,
 	} else if (argc > 0 && strcmp(argv[0], "--") == 0) {
 		argc--;
 		argv++;
+	} else if (argc > 0 && *argv[0] == '-') {
+		CLEANUP_FREE char *word = printable(argv[0]);
+
+		return usage_error(&command_run,
+				   "'%s' stands after the name: options go before it, and a "
+				   "command that begins with '-' goes after '--'",
+				   word);
 	}
 
 	if (!options->shell_command) {

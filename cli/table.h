@@ -12,7 +12,8 @@
 #include <stddef.h>
 
 enum {
-	TABLE_RIGHT = 1,    /* to the right, as numbers */
+	TABLE_RIGHT = 1,    /* to the right, as numbers; not with TABLE_LINES, of which
+			       libsmartcols moves only the first */
 	TABLE_TRUNCATE = 2, /* may be cut off where the terminal is too narrow */
 	TABLE_NUMBER = 4,   /* a number in JSON */
 	TABLE_LINES = 8,    /* may have several lines, an array in JSON */

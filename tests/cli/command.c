@@ -168,21 +168,19 @@ void say_line(struct program *program, const char *line)
 /* All that comes until the other side closes it. */
 static char *read_all(struct program *program, int fd)
 {
-	size_t length = 0, size = 4096;
-	char *text = malloc(size);
+	char *text = NULL, part[4096];
+	size_t length = 0;
+	FILE *out = open_memstream(&text, &length);
+	ssize_t got;
 
-	for (;;) {
-		assert_non_null(text);
+	assert_non_null(out);
+	do {
 		wait_readable(program, fd);
-		ssize_t got = read(fd, text + length, size - length - 1);
+		got = read(fd, part, sizeof part);
 		assert_true(got >= 0);
-		if (got == 0)
-			break;
-		length += (size_t)got;
-		if (length > size / 2)
-			text = realloc(text, size *= 2);
-	}
-	text[length] = '\0';
+		fwrite(part, 1, (size_t)got, out);
+	} while (got > 0);
+	assert_int_equal(fclose(out), 0);
 	return text;
 }
 

@@ -37,6 +37,12 @@ static void run_leaves_the_commands_options_alone(void **state)
 	EXPECT_IN(EXPECT(0, "run", "a", "echo", "-n", "--store", "x")->out, "--store x");
 }
 
+static void run_wants_its_own_options_before_the_name(void **state)
+{
+	EXPECT_IN(EXPECT(64, "run", "a", "-n", "true")->err, "options go before it");
+	EXPECT_IN(EXPECT(127, "run", "a", "--", "-n")->err, "cannot run -n");
+}
+
 static void run_of_nothing_executable_is_126_or_127(void **state)
 {
 	EXPECT_IN(EXPECT(127, "run", "a", "--", "no-such-command")->err,
@@ -334,6 +340,7 @@ int main(void)
 	    CASE(run_passes_the_status_on),
 	    CASE(run_passes_a_killed_commands_signal_on),
 	    CASE(run_leaves_the_commands_options_alone),
+	    CASE(run_wants_its_own_options_before_the_name),
 	    CASE(run_of_nothing_executable_is_126_or_127),
 	    CASE(run_c_is_a_shell_command),
 	    CASE(run_runs_scripts_without_an_interpreter_line),
