@@ -56,7 +56,6 @@ static void describe(const struct mount *mount, const struct waiter *waiter,
 	*request = (struct relock_request)RELOCK_REQUEST_INIT;
 	request->mode = waiter->mode;
 	request->timeout = 0;
-	request->command = holder->command;
 	request->on_behalf = holder;
 }
 

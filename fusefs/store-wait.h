@@ -29,7 +29,8 @@ void store_waits_free(struct store_waits *waits);
 
 /*
  * Starts to wait with `lock`, which belongs to the wait from then on; the
- * request is copied, with what it points to.
+ * request is copied, with its on_behalf; it has neither command nor info of its
+ * own.
  *
  * -ENOMEM, -EAGAIN (no more threads)
  */
