@@ -233,19 +233,42 @@ void release_holder(struct holder *holder)
 	waitpid(holder->pid, NULL, 0);
 }
 
+/* "" of a thread that has ended. */
+static const char *read_proc(pid_t tid, const char *name, char text[static 32])
+{
+	char path[64];
+
+	snprintf(path, sizeof path, "/proc/%d/%s", (int)tid, name);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t length = fd < 0 ? 0 : read(fd, text, 31);
+	if (fd >= 0)
+		close(fd);
+	text[length > 0 ? length : 0] = '\0';
+	return text;
+}
+
+static bool is_asleep_in_fcntl(pid_t tid)
+{
+	char text[32];
+
+	read_proc(tid, "syscall", text);
+	return text[0] >= '0' && text[0] <= '9' && atol(text) == SYS_fcntl;
+}
+
+/* Every lock call takes a turn at a lock of the kernel's own, and has to wait
+ * for it while somebody reads /proc/locks. */
+static bool is_in_the_queue(pid_t tid)
+{
+	char text[32];
+
+	return strstr(read_proc(tid, "wchan", text), "percpu");
+}
+
 bool await_block(pid_t tid, volatile const bool *done)
 {
-	char path[64], line[16];
-
-	snprintf(path, sizeof path, "/proc/%d/syscall", (int)tid);
 	while (!done || !*done) {
-		int fd = open(path, O_RDONLY | O_CLOEXEC);
-		if (fd < 0)
-			give_up(path);
-		ssize_t length = read(fd, line, sizeof line - 1);
-		close(fd);
-		line[length > 0 ? length : 0] = '\0';
-		if (line[0] >= '0' && line[0] <= '9' && atol(line) == SYS_fcntl)
+		/* Twice, in case it got its turn in between. */
+		if (is_asleep_in_fcntl(tid) && !is_in_the_queue(tid) && is_asleep_in_fcntl(tid))
 			return true;
 		sched_yield();
 	}
