@@ -66,10 +66,10 @@ struct waiter {
 
 struct entry {
 	struct table_node by_id, by_name;
-	LIST_HEAD(, handle) handles, pollers;
+	LIST_HEAD(handle_list, handle) handles, pollers;
 	/* In the order of their grant.  More than one only if all are shared. */
-	TAILQ_HEAD(, handle) holders;
-	TAILQ_HEAD(, waiter) queue;
+	TAILQ_HEAD(holder_list, handle) holders;
+	TAILQ_HEAD(waiter_list, waiter) queue;
 	size_t waiter_count;
 	/* See grant.c. */
 	relock_lock *in_hand;
@@ -109,7 +109,7 @@ struct mount {
 	uint64_t last_id;
 	size_t held_count, waiting_count;
 	/* Names known to the kernel and to nobody else, longest so first. */
-	TAILQ_HEAD(, entry) idle;
+	TAILQ_HEAD(entry_list, entry) idle;
 	size_t idle_count;
 };
 

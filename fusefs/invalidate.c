@@ -25,7 +25,7 @@ struct invalidator {
 	pthread_t thread;
 	pthread_mutex_t mutex; /* guards the rest */
 	pthread_cond_t work;
-	STAILQ_HEAD(, name) names;
+	STAILQ_HEAD(name_list, name) names;
 	bool stop, has_stopped;
 };
 

@@ -44,6 +44,12 @@ struct options {
 		text, offsetof(struct options, member), 1                                          \
 	}
 
+/* FUSE_OPT_KEY(), with the cast that it lacks. */
+#define IGNORED(text)                                                                              \
+	{                                                                                          \
+		text, (unsigned long)-1U, FUSE_OPT_KEY_DISCARD                                     \
+	}
+
 static const struct fuse_opt option_table[] = {
     OPTION("-f", foreground),
     OPTION("-d", debug),
@@ -55,10 +61,10 @@ static const struct fuse_opt option_table[] = {
     OPTION("allow_other", allow_other),
     /* The kernel's own permission checks know nothing of locks: one user's
      * open for writing of another's lock has to wait, not to fail. */
-    FUSE_OPT_KEY("default_permissions", FUSE_OPT_KEY_DISCARD),
+    IGNORED("default_permissions"),
     /* Of older fstab lines. */
-    FUSE_OPT_KEY("nonempty", FUSE_OPT_KEY_DISCARD),
-    FUSE_OPT_KEY("-s", FUSE_OPT_KEY_DISCARD),
+    IGNORED("nonempty"),
+    IGNORED("-s"),
     FUSE_OPT_END,
 };
 

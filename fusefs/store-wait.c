@@ -15,7 +15,7 @@
 struct store_waits {
 	int event;
 	pthread_mutex_t mutex; /* guards the list, and `done` of its members */
-	TAILQ_HEAD(, store_wait) over;
+	TAILQ_HEAD(store_wait_list, store_wait) over;
 };
 
 struct store_wait {

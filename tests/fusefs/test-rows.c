@@ -154,8 +154,8 @@ static void row03_excl_in_shells_and_python(void **state)
 	static const char *const tries[] = {
 	    "bash -c 'set -C; exec 9>$LOCKS/backup' 2>/dev/null",
 	    "dash -c 'set -C; exec 9>$LOCKS/backup' 2>/dev/null",
-	    "python3 -c 'import os; open(os.environ[\"LOCKS\"] + \"/backup\", \"x\")' "
-	    "2>/dev/null",
+	    ("python3 -c 'import os; open(os.environ[\"LOCKS\"] + \"/backup\", \"x\")' "
+	     "2>/dev/null"),
 	};
 
 	for (size_t i = 0; i < sizeof tries / sizeof *tries; i++) {
