@@ -24,6 +24,7 @@
 #include "cleanup.h"
 #include "clock.h"
 #include "lock-file-look.h"
+#include "lock-file-record.h"
 #include "message.h"
 #include "process.h"
 
@@ -107,8 +108,8 @@ static int break_holder(const struct file_store *store, const char *name,
 	if (result <= 0)
 		return result;
 	if (holder->slot && look->writable)
-		lock_file_write_end(look->fd, holder->slot_number, holder->slot->record.hold,
-				    RELOCK_END_BROKEN);
+		lock_record_end(look->fd, holder->slot_number, holder->slot->record.hold,
+				RELOCK_END_BROKEN);
 	return store->primitive->wait.set(fd, &none, false);
 }
 

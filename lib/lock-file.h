@@ -27,9 +27,10 @@ struct lock_primitive {
 	 * holders choose their slots.  -EAGAIN */
 	int (*guard_slots)(int fd);
 	void (*leave_slots)(int fd);
-	/* After a grant, and before a release; both may be NULL. */
+	/* After a grant, and before a release; both may be NULL.  True if there
+	 * is another file of this name now, and ours is to be closed. */
 	void (*granted)(relock_lock *lock);
-	void (*before_release)(relock_lock *lock);
+	bool (*before_release)(relock_lock *lock);
 };
 
 struct file_store {
@@ -106,20 +107,25 @@ int lock_file_prune(relock_store *store, const char *name, int64_t age);
 	.probe = lock_file_probe, .look = lock_file_look, .each_name = lock_file_each_name,        \
 	.break_hold = lock_file_break, .prune = lock_file_prune
 
+/* lock-file-open.c */
+
 /* Opens an existing lock file: for writing if possible (`ret_writable` says
  * so), else for reading.  -ENOENT; -ELOOP, -EISDIR, -EBADF for what is no
  * file; -EACCES and others of open(2). */
 int lock_file_open_existing(const struct file_store *store, const char *name, int *ret_fd,
 			    bool *ret_writable, struct stat *ret_status);
 
-/* Writes the record of the present hold anew. */
-int lock_file_write_record(struct file_lock *file);
-
 /* Makes a complete lock file and gives it its name: 0, or -EEXIST. */
 int lock_file_create(const struct file_store *store, const char *name, int *ret_fd);
 
-/* Marks how the hold of the slot ended. */
-int lock_file_write_end(int fd, size_t slot, uint64_t hold, enum relock_end how);
+/* Opens the file of a handle, for locking it in this mode. */
+int lock_file_open(relock_lock *lock, enum hold_mode mode);
 
-/* slots.c: chooses a slot for a shared hold and writes its record. */
-void lock_file_claim_slot(const struct lock_primitive *primitive, struct file_lock *file);
+/* Closes it, and with it gives back what is held. */
+void lock_file_close(struct file_lock *file);
+
+/* Gives the error of an open its message. */
+int lock_file_explain(const char *name, int error);
+
+/* lock-file-folder.c: removes what is old, once a day. */
+void lock_file_prune_daily(relock_store *store);

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "lock-file.h"
+#include "lock-file-record.h"
 #include "message.h"
 #include "process.h"
 
@@ -62,12 +62,12 @@ static void claim(struct file_lock *file)
 		if (slot_read(file->fd, number, &slot) && slot_is_used(&slot))
 			continue;
 		file->slot = number;
-		file->recorded = lock_file_write_record(file) == 0;
+		file->recorded = lock_record_write(file) == 0;
 		return;
 	}
 }
 
-void lock_file_claim_slot(const struct lock_primitive *primitive, struct file_lock *file)
+void lock_record_claim_slot(const struct lock_primitive *primitive, struct file_lock *file)
 {
 	enum { TRIES = 200 };
 

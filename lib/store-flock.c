@@ -230,17 +230,18 @@ static int replace_file(relock_lock *lock)
 	return 0;
 }
 
-static void wake_watchers(relock_lock *relock)
+static bool wake_watchers(relock_lock *relock)
 {
 	struct flock_lock *lock = flock_lock_of(relock);
 	struct file_id id;
 
 	if (lock->file.mode != HOLD_EXCLUSIVE || !was_opened(lock) ||
 	    file_id_of(lock->file.fd, &id) < 0 || !only_a_watcher(&lock->file, &id))
-		return;
+		return false;
 	int result = replace_file(relock);
 	debug("%s: somebody waits for the lock file's deletion: %s", relock->name,
 	      result < 0 ? strerrorname_np(-result) : "replaced it");
+	return result == 0;
 }
 
 static const struct lock_primitive primitive = {
