@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "command.h"
@@ -77,14 +78,26 @@ static void get_that_times_out_names_holder_and_remedy(void **state)
 	EXPECT_IN(EXPECT(1, "get", "-t", "0", "a")->err, "at once");
 }
 
+/* It is a child of `relock get` that waits, of unknown pid; so this looks
+ * again and again, 20 s at most. */
+static void wait_for_a_waiter(void)
+{
+	struct timespec start, now;
+
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	while (RELOCK("list", "--raw", "-n", "-o", "WAITERS")->out[0] == '\n') {
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		if (now.tv_sec - start.tv_sec > 20)
+			fail_msg("nobody waits");
+	}
+}
+
 static void get_t_minus_1_waits_however_long_it_takes(void **state)
 {
 	struct program holder = start_holder("a", NULL);
 	struct program getter = START_RELOCK("get", "-t", "-1", "a");
 
-	/* It is a child of the command that waits. */
-	while (RELOCK("list", "--raw", "-n", "-o", "WAITERS")->out[0] == '\n')
-		assert_int_equal(kill(getter.pid, 0), 0);
+	wait_for_a_waiter();
 	say_line(&holder, "end");
 
 	struct outcome first = finish(&holder), second = finish(&getter);
@@ -101,8 +114,7 @@ static void get_killed_while_it_waits_leaves_no_waiter(void **state)
 	struct program holder = start_holder("a", NULL);
 	struct program getter = START_RELOCK("get", "-t", "-1", "a");
 
-	while (RELOCK("list", "--raw", "-n", "-o", "WAITERS")->out[0] == '\n')
-		assert_int_equal(kill(getter.pid, 0), 0);
+	wait_for_a_waiter();
 	kill(getter.pid, SIGKILL);
 
 	/* Its output is closed when the child has gone, too. */
