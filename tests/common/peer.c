@@ -114,17 +114,42 @@ void peer_kill(struct peer *peer)
 	peer_reap(peer);
 }
 
+static size_t read_task_file(pid_t pid, const char *task, const char *file, char *text, size_t size)
+{
+	char path[80];
+
+	snprintf(path, sizeof path, "/proc/%d/task/%.20s/%s", (int)pid, task, file);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t length = fd < 0 ? -1 : read(fd, text, size - 1);
+	if (fd >= 0)
+		close(fd);
+	text[length < 0 ? 0 : length] = '\0';
+	return length < 0 ? 0 : (size_t)length;
+}
+
+static bool sleeps_in(pid_t pid, const char *task, long number)
+{
+	char line[32];
+
+	return read_task_file(pid, task, "syscall", line, sizeof line) > 0 && line[0] >= '0' &&
+	       line[0] <= '9' && atol(line) == number;
+}
+
+/* Every lock call takes its turn at a lock of the kernel's own (percpu_rwsem),
+ * and sleeps for a moment while somebody reads /proc/locks. */
+static bool waits_its_turn(pid_t pid, const char *task)
+{
+	char name[64];
+
+	read_task_file(pid, task, "wchan", name, sizeof name);
+	return strstr(name, "percpu") != NULL;
+}
+
 static bool task_is_in(pid_t pid, const char *task, long number)
 {
-	char path[64], line[32] = "";
-
-	snprintf(path, sizeof path, "/proc/%d/task/%.20s/syscall", (int)pid, task);
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return false;
-	ssize_t length = read(fd, line, sizeof line - 1);
-	close(fd);
-	return length > 0 && line[0] >= '0' && line[0] <= '9' && atol(line) == number;
+	/* Twice, in case it got its turn in between. */
+	return sleeps_in(pid, task, number) && !waits_its_turn(pid, task) &&
+	       sleeps_in(pid, task, number);
 }
 
 static bool any_task_is_in(pid_t pid, long number)
