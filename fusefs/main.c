@@ -232,6 +232,12 @@ static int serve_mounted(struct server *server, int signals, int ready)
 	grant_end(&server->mount);
 	errands_end(server->looks);
 	errands_end(server->breaks);
+	/* It writes to the connection, which must be there while it does.  If the
+	 * session was not served to its end, it may wait in the kernel for that. */
+	if (result == 0) {
+		invalidator_free(server->invalidator);
+		server->invalidator = NULL;
+	}
 	fuse_session_unmount(server->session);
 	invalidator_free(server->invalidator);
 	return result;

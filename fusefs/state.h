@@ -6,9 +6,9 @@
  * a lock of the mount is one holder's and its waiters are one thread of the
  * mount at most.
  *
- * To ask the store who waits outside is dear: it reads /proc/locks, for which
- * the kernel stops all taking of file locks on the machine, for milliseconds.
- * So the store is asked when a text is read, and not for each stat(2).
+ * To ask the store who waits outside is dear: it reads /proc/locks, and while it
+ * does, the kernel lets nobody on the machine take a file lock (file_rwsem in
+ * fs/locks.c).  So it is asked when a text is read, and not for each stat(2).
  */
 #pragma once
 
