@@ -9,8 +9,10 @@
 #include "lock-file-look.h"
 
 #include <errno.h>
+#include <linux/kcmp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 
 #include "cleanup.h"
 #include "message.h"
@@ -81,15 +83,24 @@ static int add_recorded(struct file_look *look, size_t number, enum lock_line_ty
 	return 0;
 }
 
+/* Processes that share an open file description, by fork or inheritance, are
+ * one holder.  Where kcmp(2) is not allowed, one process is. */
+static bool same_description(const struct file_holder *holder, const struct lock_hold *hold)
+{
+	long order = syscall(SYS_kcmp, holder->pid, hold->pid, KCMP_FILE, holder->fd, hold->fd);
+
+	return order < 0 ? holder->pid == hold->pid : order == 0;
+}
+
 static bool is_known(const struct file_look *look, const struct lock_hold *hold)
 {
 	for (size_t i = 0; i < look->holder_count; i++)
-		if (look->holders[i].pid == hold->pid && look->holders[i].fd == hold->fd)
+		if (look->holders[i].pid > 0 && same_description(&look->holders[i], hold))
 			return true;
 	return false;
 }
 
-/* Descriptors that have the lock, but for those of the records. */
+/* Processes that have the lock without a record of it. */
 static int add_unrecorded(struct file_look *look, struct snapshot *snapshot,
 			  enum lock_line_type type)
 {
@@ -193,8 +204,8 @@ int file_look(const struct file_store *store, const char *name, struct snapshot 
 		if (result < 0)
 			return result;
 	}
-	/* Shared holders may have no record and an exclusive one beside a record
-	 * is the same description. */
+	/* An exclusive holder is the only one; beside shared ones that have a
+	 * record there may be others that have none. */
 	if (ret->mode == HOLD_SHARED || ret->holder_count == 0)
 		result = add_unrecorded(ret, snapshot, type);
 	return result;

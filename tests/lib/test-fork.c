@@ -97,6 +97,37 @@ static void child_that_was_told_to_inherit_holds(void **state)
 	relock_lock_close(lock);
 }
 
+static void those_who_inherited_are_one_holder(void **state)
+{
+	const enum relock_mode modes[] = {RELOCK_EXCLUSIVE, RELOCK_SHARED};
+	struct relock_request request = RELOCK_REQUEST_INIT;
+	relock_lock *lock = handle(*state, "demo");
+	struct relock_status *status = NULL;
+	int stop[2];
+	char byte;
+
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(pipe(stop), 0);
+		request.flags = RELOCK_INHERIT;
+		request.mode = modes[i];
+		assert_int_equal(relock_acquire(lock, &request), 0);
+		pid_t pid = fork();
+		if (pid == 0) {
+			close(stop[1]);
+			_exit((int)read(stop[0], &byte, 1));
+		}
+		assert_int_equal(relock_lock_status(lock, &status), 0);
+		assert_int_equal(status->holder_count, 1);
+		assert_int_equal(status->holders[0].pid, getpid());
+		relock_status_free(status);
+		assert_int_equal(relock_release(lock), 0);
+		close(stop[0]);
+		close(stop[1]);
+		assert_int_equal(waitpid(pid, NULL, 0), pid);
+	}
+	relock_lock_close(lock);
+}
+
 static bool is_open_in_a_new_program(int fd)
 {
 	char number[16], script[] = "test -e /proc/self/fd/$0";
@@ -225,6 +256,7 @@ int main(void)
 	    BOTH(child_holds_nothing),
 	    BOTH(lock_ends_with_the_parent),
 	    BOTH(child_that_was_told_to_inherit_holds),
+	    BOTH(those_who_inherited_are_one_holder),
 	    BOTH(descriptors_are_close_on_exec_unless_told),
 	    BOTH(every_descriptor_is_close_on_exec),
 	    BOTH(fork_amid_other_threads),
