@@ -25,7 +25,7 @@ struct command {
 };
 
 extern const struct command command_run, command_get, command_unget, command_state, command_trace,
-    command_list, command_locks, command_exec, command_mount, command_probe;
+	command_list, command_locks, command_exec, command_mount, command_probe;
 
 /* getopt_long(3) codes of options without a letter; beyond any char. */
 enum {

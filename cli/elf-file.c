@@ -111,9 +111,9 @@ const char *elf_architecture(const struct elf_file *file, char buffer[ELF_ARCHIT
 		uint16_t machine;
 		const char *name;
 	} machines[] = {
-	    {EM_386, "x86"},       {EM_X86_64, "x86-64"}, {EM_ARM, "ARM"},
-	    {EM_AARCH64, "ARM64"}, {EM_RISCV, "RISC-V"},  {EM_PPC, "PowerPC"},
-	    {EM_PPC64, "PowerPC"}, {EM_S390, "S/390"},    {EM_MIPS, "MIPS"},
+		{EM_386, "x86"},       {EM_X86_64, "x86-64"}, {EM_ARM, "ARM"},
+		{EM_AARCH64, "ARM64"}, {EM_RISCV, "RISC-V"},  {EM_PPC, "PowerPC"},
+		{EM_PPC64, "PowerPC"}, {EM_S390, "S/390"},    {EM_MIPS, "MIPS"},
 	};
 	int bits = file->class == ELFCLASS64 ? 64 : 32;
 

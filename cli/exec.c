@@ -119,10 +119,10 @@ static int execute(const struct exec_options *options, char **command)
 }
 
 static const struct option long_options[] = {
-    COMMON_OPTIONS,
-    {"semantics", required_argument, NULL, OPTION_SEMANTICS},
-    {"strict", no_argument, NULL, OPTION_STRICT},
-    {NULL, 0, NULL, 0},
+	COMMON_OPTIONS,
+	{"semantics", required_argument, NULL, OPTION_SEMANTICS},
+	{"strict", no_argument, NULL, OPTION_STRICT},
+	{NULL, 0, NULL, 0},
 };
 
 static int exec_main(struct invocation *invocation, int argc, char **argv)
@@ -158,17 +158,17 @@ static int exec_main(struct invocation *invocation, int argc, char **argv)
 }
 
 const struct command command_exec = {
-    .name = "exec",
-    .summary = "run a program whose record locks become OFD locks",
-    .help = "relock exec [OPTION]... [--] PROGRAM [ARGUMENT]...\n"
-	    "\n"
-	    "Runs an unmodified program under the preload shim: its record locks (fcntl,\n"
-	    "lockf) become open-file-description locks, which survive the close of\n"
-	    "another descriptor and exclude threads.\n"
-	    "\n"
-	    "      --semantics ofd  what locks mean; 'ofd' is what there is\n"
-	    "      --strict         fail where the shim cannot be loaded into PROGRAM;\n"
-	    "                       else say so, and run it without\n"
-	    "  -h, --help           this text\n",
-    .run = exec_main,
+	.name = "exec",
+	.summary = "run a program whose record locks become OFD locks",
+	.help = "relock exec [OPTION]... [--] PROGRAM [ARGUMENT]...\n"
+		"\n"
+		"Runs an unmodified program under the preload shim: its record locks (fcntl,\n"
+		"lockf) become open-file-description locks, which survive the close of\n"
+		"another descriptor and exclude threads.\n"
+		"\n"
+		"      --semantics ofd  what locks mean; 'ofd' is what there is\n"
+		"      --strict         fail where the shim cannot be loaded into PROGRAM;\n"
+		"                       else say so, and run it without\n"
+		"  -h, --help           this text\n",
+	.run = exec_main,
 };

@@ -135,11 +135,11 @@ static int hold(const struct invocation *invocation, struct get_options *options
 {
 	NAMED_LOCK named = {NULL, NULL};
 	struct relock_on_behalf holder = {
-	    .via = RELOCK_VIA_GET,
-	    .pid = getpid(),
-	    .start_time = own_start_time(),
-	    .uid = getuid(),
-	    .command = "relock get",
+		.via = RELOCK_VIA_GET,
+		.pid = getpid(),
+		.start_time = own_start_time(),
+		.uid = getuid(),
+		.command = "relock get",
 	};
 	sigset_t signals;
 
@@ -220,21 +220,21 @@ static int start_holder(const struct invocation *invocation, struct get_options 
 }
 
 static const struct option long_options[] = {
-    COMMON_OPTIONS,
-    {"timeout", required_argument, NULL, 't'},
-    {"get-timeout", required_argument, NULL, 't'},
-    {"info", required_argument, NULL, 'm'},
-    {"message", required_argument, NULL, 'm'},
-    {"auto-unget", required_argument, NULL, 'a'},
-    {"shared", no_argument, NULL, 's'},
-    {NULL, 0, NULL, 0},
+	COMMON_OPTIONS,
+	{"timeout", required_argument, NULL, 't'},
+	{"get-timeout", required_argument, NULL, 't'},
+	{"info", required_argument, NULL, 'm'},
+	{"message", required_argument, NULL, 'm'},
+	{"auto-unget", required_argument, NULL, 'a'},
+	{"shared", no_argument, NULL, 's'},
+	{NULL, 0, NULL, 0},
 };
 
 static int get_main(struct invocation *invocation, int argc, char **argv)
 {
 	struct get_options options = {
-	    .request = RELOCK_REQUEST_INIT,
-	    .auto_unget = RELOCK_FOREVER,
+		.request = RELOCK_REQUEST_INIT,
+		.auto_unget = RELOCK_FOREVER,
 	};
 	int option, code = 0;
 
@@ -280,18 +280,18 @@ static int get_main(struct invocation *invocation, int argc, char **argv)
 }
 
 const struct command command_get = {
-    .name = "get",
-    .summary = "acquire a lock that outlives the command",
-    .help = "relock get [OPTION]... NAME\n"
-	    "\n"
-	    "Acquires a lock, to be kept by a small process in the background until\n"
-	    "`relock unget NAME`.\n"
-	    "\n"
-	    "  -t, --timeout SECONDS     give up after so long, default 0.5; -1: never\n"
-	    "  -m, --info TEXT           what `relock state` shows as info, default \"cli\"\n"
-	    "  -a, --auto-unget SECONDS  give it back by itself after so long\n"
-	    "  -s, --shared              shared with other -s; else exclusive\n"
-	    "      --store URL           where the lock is\n"
-	    "  -h, --help                this text\n",
-    .run = get_main,
+	.name = "get",
+	.summary = "acquire a lock that outlives the command",
+	.help = "relock get [OPTION]... NAME\n"
+		"\n"
+		"Acquires a lock, to be kept by a small process in the background until\n"
+		"`relock unget NAME`.\n"
+		"\n"
+		"  -t, --timeout SECONDS     give up after so long, default 0.5; -1: never\n"
+		"  -m, --info TEXT           what `relock state` shows as info, default \"cli\"\n"
+		"  -a, --auto-unget SECONDS  give it back by itself after so long\n"
+		"  -s, --shared              shared with other -s; else exclusive\n"
+		"      --store URL           where the lock is\n"
+		"  -h, --help                this text\n",
+	.run = get_main,
 };

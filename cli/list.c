@@ -40,20 +40,21 @@ enum {
 };
 
 static const struct table_column columns[COLUMN_COUNT] = {
-    [NAME] = {"NAME", "the lock's name", 8, 0},
-    [STATE] = {"STATE", "free or held", 4, 0},
-    [MODE] = {"MODE", "exclusive or shared", 9, 0},
-    [PID] = {"PID", "holder's pid", 5, TABLE_NUMBER | TABLE_LINES},
-    [USER] = {"USER", "holder's user", 4, TABLE_LINES},
-    [HELD] = {"HELD", "for how long", 8, TABLE_LINES},
-    [SINCE] = {"SINCE", "since when", 19, TABLE_LINES},
-    [COMMAND] = {"COMMAND", "what the holder runs", 0.3, TABLE_LINES},
-    [WAITERS] = {"WAITERS", "pids of who waits, in their order", 7, 0},
-    [TOKEN] = {"TOKEN", "fencing token", 16, TABLE_RIGHT | TABLE_NUMBER},
-    [VIA] = {"VIA", "who holds it on the holder's behalf", 4, TABLE_LINES},
-    [HOST] = {"HOST", "holder's host", 6, TABLE_LINES},
-    [INFO] = {"INFO", "the holder's text", 0.2, TABLE_LINES},
-    [LAST] = {"LAST", "of a free lock: who held it last, and how that ended", 0.2, TABLE_TRUNCATE},
+	[NAME] = {"NAME", "the lock's name", 8, 0},
+	[STATE] = {"STATE", "free or held", 4, 0},
+	[MODE] = {"MODE", "exclusive or shared", 9, 0},
+	[PID] = {"PID", "holder's pid", 5, TABLE_NUMBER | TABLE_LINES},
+	[USER] = {"USER", "holder's user", 4, TABLE_LINES},
+	[HELD] = {"HELD", "for how long", 8, TABLE_LINES},
+	[SINCE] = {"SINCE", "since when", 19, TABLE_LINES},
+	[COMMAND] = {"COMMAND", "what the holder runs", 0.3, TABLE_LINES},
+	[WAITERS] = {"WAITERS", "pids of who waits, in their order", 7, 0},
+	[TOKEN] = {"TOKEN", "fencing token", 16, TABLE_RIGHT | TABLE_NUMBER},
+	[VIA] = {"VIA", "who holds it on the holder's behalf", 4, TABLE_LINES},
+	[HOST] = {"HOST", "holder's host", 6, TABLE_LINES},
+	[INFO] = {"INFO", "the holder's text", 0.2, TABLE_LINES},
+	[LAST] = {"LAST", "of a free lock: who held it last, and how that ended", 0.2,
+		  TABLE_TRUNCATE},
 };
 
 struct list_options {
@@ -191,8 +192,9 @@ static void set_last(struct table *table, const struct relock_status *status)
 static const char *state_text(enum relock_state state)
 {
 	static const char *const texts[] = {
-	    [RELOCK_FREE] = "free",   [RELOCK_HELD] = "held",       [RELOCK_EXPIRED] = "expired",
-	    [RELOCK_STALE] = "stale", [RELOCK_UNKNOWN] = "unknown",
+		[RELOCK_FREE] = "free",       [RELOCK_HELD] = "held",
+		[RELOCK_EXPIRED] = "expired", [RELOCK_STALE] = "stale",
+		[RELOCK_UNKNOWN] = "unknown",
 	};
 
 	return (size_t)state < sizeof texts / sizeof texts[0] ? texts[state] : "unknown";
@@ -202,7 +204,7 @@ static void add_lock(struct table *table, const struct relock_status *status)
 {
 	CLEANUP_FREE char *name = printable(status->name);
 	CLEANUP_FREE char *waiters =
-	    waiters_text(status->waiter_pids, status->waiter_pid_count, status->waiter_count);
+		waiters_text(status->waiter_pids, status->waiter_pid_count, status->waiter_count);
 
 	table_add_line(table);
 	table_set(table, NAME, name);
@@ -240,10 +242,10 @@ static int print_table(const struct list_options *options, struct relock_status 
 	CLEANUP_TABLE struct table *table = NULL;
 
 	int code =
-	    table_new(&table, "locks", columns, COLUMN_COUNT,
-		      options->all ? "NAME,STATE,MODE,PID,USER,HELD,WAITERS,COMMAND,INFO,LAST"
-				   : "NAME,MODE,PID,USER,HELD,WAITERS,COMMAND,INFO",
-		      &options->table);
+		table_new(&table, "locks", columns, COLUMN_COUNT,
+			  options->all ? "NAME,STATE,MODE,PID,USER,HELD,WAITERS,COMMAND,INFO,LAST"
+				       : "NAME,MODE,PID,USER,HELD,WAITERS,COMMAND,INFO",
+			  &options->table);
 	if (code != 0)
 		return code;
 	for (size_t i = 0; i < count; i++)
@@ -266,21 +268,21 @@ static int list(const struct invocation *invocation, const struct list_options *
 				      error);
 
 	int code = options->table.json && !options->table.output
-		       ? print_json(locks, count)
-		       : print_table(options, locks, count);
+			   ? print_json(locks, count)
+			   : print_table(options, locks, count);
 
 	relock_list_free(locks, count);
 	return code;
 }
 
 static const struct option long_options[] = {
-    COMMON_OPTIONS,
-    {"all", no_argument, NULL, 'a'},
-    {"output", required_argument, NULL, 'o'},
-    {"json", no_argument, NULL, 'J'},
-    {"raw", no_argument, NULL, 'r'},
-    {"noheadings", no_argument, NULL, 'n'},
-    {NULL, 0, NULL, 0},
+	COMMON_OPTIONS,
+	{"all", no_argument, NULL, 'a'},
+	{"output", required_argument, NULL, 'o'},
+	{"json", no_argument, NULL, 'J'},
+	{"raw", no_argument, NULL, 'r'},
+	{"noheadings", no_argument, NULL, 'n'},
+	{NULL, 0, NULL, 0},
 };
 
 static int list_main(struct invocation *invocation, int argc, char **argv)
@@ -323,19 +325,19 @@ static void print_columns(void)
 }
 
 const struct command command_list = {
-    .name = "list",
-    .summary = "list the locks of a store",
-    .help = "relock list [OPTION]...\n"
-	    "\n"
-	    "Lists the locks held in a store, and who holds them.\n"
-	    "\n"
-	    "  -a, --all           those free too that have a history\n"
-	    "  -o, --output LIST   columns to show; +LIST: these as well\n"
-	    "  -J, --json          as JSON: nested, or with -o the columns\n"
-	    "  -r, --raw           no alignment, for scripts\n"
-	    "  -n, --noheadings    no line of headings\n"
-	    "      --store URL     the store\n"
-	    "  -h, --help          this text\n",
-    .print_more_help = print_columns,
-    .run = list_main,
+	.name = "list",
+	.summary = "list the locks of a store",
+	.help = "relock list [OPTION]...\n"
+		"\n"
+		"Lists the locks held in a store, and who holds them.\n"
+		"\n"
+		"  -a, --all           those free too that have a history\n"
+		"  -o, --output LIST   columns to show; +LIST: these as well\n"
+		"  -J, --json          as JSON: nested, or with -o the columns\n"
+		"  -r, --raw           no alignment, for scripts\n"
+		"  -n, --noheadings    no line of headings\n"
+		"      --store URL     the store\n"
+		"  -h, --help          this text\n",
+	.print_more_help = print_columns,
+	.run = list_main,
 };

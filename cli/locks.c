@@ -38,18 +38,18 @@ enum {
 };
 
 static const struct table_column columns[COLUMN_COUNT] = {
-    [COMMAND] = {"COMMAND", "what the holder runs", 15, TABLE_LINES},
-    [PID] = {"PID", "holder's pid", 5, TABLE_LINES},
-    [USER] = {"USER", "holder's user", 4, TABLE_LINES},
-    [FD] = {"FD", "holder's descriptor of the file", 2, TABLE_LINES},
-    [TYPE] = {"TYPE", "OFD, POSIX, FLOCK or LEASE", 5, 0},
-    [MODE] = {"MODE", "exclusive or shared", 9, 0},
-    [START] = {"START", "first byte", 5, TABLE_RIGHT | TABLE_NUMBER},
-    [END] = {"END", "last byte, or EOF", 3, TABLE_RIGHT},
-    [WAITERS] = {"WAITERS", "pids of who waits", 7, 0},
-    [DEVICE] = {"DEVICE", "the file system's major and minor number", 5, 0},
-    [INODE] = {"INODE", "the file's inode number", 5, TABLE_RIGHT | TABLE_NUMBER},
-    [PATH] = {"PATH", "the file", 0.3, 0},
+	[COMMAND] = {"COMMAND", "what the holder runs", 15, TABLE_LINES},
+	[PID] = {"PID", "holder's pid", 5, TABLE_LINES},
+	[USER] = {"USER", "holder's user", 4, TABLE_LINES},
+	[FD] = {"FD", "holder's descriptor of the file", 2, TABLE_LINES},
+	[TYPE] = {"TYPE", "OFD, POSIX, FLOCK or LEASE", 5, 0},
+	[MODE] = {"MODE", "exclusive or shared", 9, 0},
+	[START] = {"START", "first byte", 5, TABLE_RIGHT | TABLE_NUMBER},
+	[END] = {"END", "last byte, or EOF", 3, TABLE_RIGHT},
+	[WAITERS] = {"WAITERS", "pids of who waits", 7, 0},
+	[DEVICE] = {"DEVICE", "the file system's major and minor number", 5, 0},
+	[INODE] = {"INODE", "the file's inode number", 5, TABLE_RIGHT | TABLE_NUMBER},
+	[PATH] = {"PATH", "the file", 0.3, 0},
 };
 
 static const char *const default_columns = "COMMAND,PID,USER,TYPE,MODE,START,END,WAITERS,PATH";
@@ -57,10 +57,10 @@ static const char *const default_columns = "COMMAND,PID,USER,TYPE,MODE,START,END
 static const char *type_text(enum relock_kernel_type type)
 {
 	static const char *const texts[] = {
-	    [RELOCK_KERNEL_POSIX] = "POSIX",
-	    [RELOCK_KERNEL_OFD] = "OFD",
-	    [RELOCK_KERNEL_FLOCK] = "FLOCK",
-	    [RELOCK_KERNEL_LEASE] = "LEASE",
+		[RELOCK_KERNEL_POSIX] = "POSIX",
+		[RELOCK_KERNEL_OFD] = "OFD",
+		[RELOCK_KERNEL_FLOCK] = "FLOCK",
+		[RELOCK_KERNEL_LEASE] = "LEASE",
 	};
 
 	return texts[type];
@@ -290,12 +290,12 @@ static int print_locks(const char *path, const struct table_options *options)
 }
 
 static const struct option long_options[] = {
-    COMMON_OPTIONS,
-    {"output", required_argument, NULL, 'o'},
-    {"json", no_argument, NULL, 'J'},
-    {"raw", no_argument, NULL, 'r'},
-    {"noheadings", no_argument, NULL, 'n'},
-    {NULL, 0, NULL, 0},
+	COMMON_OPTIONS,
+	{"output", required_argument, NULL, 'o'},
+	{"json", no_argument, NULL, 'J'},
+	{"raw", no_argument, NULL, 'r'},
+	{"noheadings", no_argument, NULL, 'n'},
+	{NULL, 0, NULL, 0},
 };
 
 static int locks_main(struct invocation *invocation, int argc, char **argv)
@@ -334,18 +334,18 @@ static void print_columns(void)
 }
 
 const struct command command_locks = {
-    .name = "locks",
-    .summary = "list every lock the kernel knows, with its true holder",
-    .help = "relock locks [OPTION]... [PATH]\n"
-	    "\n"
-	    "Lists the file locks of this machine, or those on a file: who really holds\n"
-	    "them, also where /proc/locks shows -1, and who waits.\n"
-	    "\n"
-	    "  -o, --output LIST   columns to show; +LIST: these as well\n"
-	    "  -J, --json          as JSON: nested, or with -o the columns\n"
-	    "  -r, --raw           no alignment, for scripts\n"
-	    "  -n, --noheadings    no line of headings\n"
-	    "  -h, --help          this text\n",
-    .print_more_help = print_columns,
-    .run = locks_main,
+	.name = "locks",
+	.summary = "list every lock the kernel knows, with its true holder",
+	.help = "relock locks [OPTION]... [PATH]\n"
+		"\n"
+		"Lists the file locks of this machine, or those on a file: who really holds\n"
+		"them, also where /proc/locks shows -1, and who waits.\n"
+		"\n"
+		"  -o, --output LIST   columns to show; +LIST: these as well\n"
+		"  -J, --json          as JSON: nested, or with -o the columns\n"
+		"  -r, --raw           no alignment, for scripts\n"
+		"  -n, --noheadings    no line of headings\n"
+		"  -h, --help          this text\n",
+	.print_more_help = print_columns,
+	.run = locks_main,
 };

@@ -18,8 +18,8 @@
 #include "relock.h"
 
 static const struct command *const commands[] = {
-    &command_run,  &command_get,   &command_unget, &command_state, &command_trace,
-    &command_list, &command_locks, &command_exec,  &command_mount, &command_probe,
+	&command_run,  &command_get,   &command_unget, &command_state, &command_trace,
+	&command_list, &command_locks, &command_exec,  &command_mount, &command_probe,
 };
 
 enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };
@@ -142,10 +142,10 @@ static int flush_output(int code)
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
-	    {"store", required_argument, NULL, OPTION_STORE},
-	    {"help", no_argument, NULL, 'h'},
-	    {"version", no_argument, NULL, 'V'},
-	    {NULL, 0, NULL, 0},
+		{"store", required_argument, NULL, OPTION_STORE},
+		{"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'V'},
+		{NULL, 0, NULL, 0},
 	};
 	struct invocation invocation = {NULL};
 	int option;

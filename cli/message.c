@@ -112,7 +112,7 @@ static void print_holder(FILE *out, const struct relock_holder *holder, int64_t 
 		fprintf(out, ", for %s", duration_text(now - holder->since, since));
 	if (holder->info_length > 0) {
 		CLEANUP_FREE char *info =
-		    need_text(relock_escape(holder->info, holder->info_length));
+			need_text(relock_escape(holder->info, holder->info_length));
 
 		fprintf(out, ", saying \"%s\"", info);
 	}
@@ -209,7 +209,7 @@ void complain_not_had(const struct invocation *invocation, const char *name, rel
 	CLEANUP_FREE char *holders = held_by_text(status);
 	bool by_get = held_by_get(status);
 	CLEANUP_FREE char *remedy =
-	    remedy_text(invocation, by_get ? "unget" : "unget --force", name);
+		remedy_text(invocation, by_get ? "unget" : "unget --force", name);
 
 	complain("%s: %s: it is %s; %s: %s", text, reason, holders,
 		 by_get ? "to give it back" : "to break it", remedy);

@@ -76,16 +76,16 @@ static int mount_main(struct invocation *invocation, int argc, char **argv)
 }
 
 const struct command command_mount = {
-    .name = "mount",
-    .summary = "mount a store as a folder, by relockfs",
-    .help = "relock mount [--store URL] [RELOCKFS-OPTION]... DIR\n"
-	    "\n"
-	    "Mounts a store on a folder: opening DIR/NAME for writing acquires the lock\n"
-	    "NAME, reading it shows who holds it.  Options are relockfs(8)'s.\n"
-	    "\n"
-	    "      --store URL  the store\n"
-	    "  -h, --help       this text\n"
-	    "\n"
-	    "To end it: umount DIR, or fusermount3 -u DIR.\n",
-    .run = mount_main,
+	.name = "mount",
+	.summary = "mount a store as a folder, by relockfs",
+	.help = "relock mount [--store URL] [RELOCKFS-OPTION]... DIR\n"
+		"\n"
+		"Mounts a store on a folder: opening DIR/NAME for writing acquires the lock\n"
+		"NAME, reading it shows who holds it.  Options are relockfs(8)'s.\n"
+		"\n"
+		"      --store URL  the store\n"
+		"  -h, --help       this text\n"
+		"\n"
+		"To end it: umount DIR, or fusermount3 -u DIR.\n",
+	.run = mount_main,
 };

@@ -23,9 +23,9 @@
 const char *lock_kind_name(enum lock_kind kind)
 {
 	static const char *const names[LOCK_KIND_COUNT] = {
-	    [LOCK_KIND_RECORD] = "F_SETLK",
-	    [LOCK_KIND_OFD] = "F_OFD_SETLK",
-	    [LOCK_KIND_FLOCK] = "flock",
+		[LOCK_KIND_RECORD] = "F_SETLK",
+		[LOCK_KIND_OFD] = "F_OFD_SETLK",
+		[LOCK_KIND_FLOCK] = "flock",
 	};
 
 	return names[kind];
@@ -81,7 +81,7 @@ static void try_kind(const char *path, enum lock_kind held, struct lock_trials *
 	ret->alone[held] = holder < 0 || second < 0 ? -errno : take(holder, held);
 	for (enum lock_kind asked = 0; asked < LOCK_KIND_COUNT; asked++)
 		ret->other_process[held][asked] =
-		    ret->alone[held] < 0 ? ret->alone[held] : take_in_child(path, asked);
+			ret->alone[held] < 0 ? ret->alone[held] : take_in_child(path, asked);
 	ret->second_open[held] = ret->alone[held] < 0 ? ret->alone[held] : take(second, held);
 }
 

@@ -57,7 +57,7 @@ struct member {
 	}
 
 static const struct member members[] = {
-    MEMBER(l_type), MEMBER(l_whence), MEMBER(l_start), MEMBER(l_len), MEMBER(l_pid),
+	MEMBER(l_type), MEMBER(l_whence), MEMBER(l_start), MEMBER(l_len), MEMBER(l_pid),
 };
 
 enum { MEMBER_COUNT = sizeof members / sizeof members[0] };
@@ -117,11 +117,11 @@ static void name_file_system(const char *folder, char name[static 32])
 		unsigned long magic; /* statfs(2) */
 		const char *name;
 	} known[] = {
-	    {0x01021994, "tmpfs"},    {0xef53, "ext4"},          {0x58465342, "xfs"},
-	    {0x9123683e, "btrfs"},    {0x794c7630, "overlayfs"}, {0x6969, "nfs"},
-	    {0xff534d42, "cifs"},     {0xfe534d42, "smb2"},      {0x65735546, "fuse"},
-	    {0x01021997, "9p"},       {0x2fc12fc1, "zfs"},       {0xf2f52010, "f2fs"},
-	    {0xca451a4e, "bcachefs"}, {0x00c36400, "ceph"},      {0x858458f6, "ramfs"},
+		{0x01021994, "tmpfs"},    {0xef53, "ext4"},          {0x58465342, "xfs"},
+		{0x9123683e, "btrfs"},    {0x794c7630, "overlayfs"}, {0x6969, "nfs"},
+		{0xff534d42, "cifs"},     {0xfe534d42, "smb2"},      {0x65735546, "fuse"},
+		{0x01021997, "9p"},       {0x2fc12fc1, "zfs"},       {0xf2f52010, "f2fs"},
+		{0xca451a4e, "bcachefs"}, {0x00c36400, "ceph"},      {0x858458f6, "ramfs"},
 	};
 	struct statfs file_system;
 
@@ -179,8 +179,8 @@ static void gather(const struct invocation *invocation, const char *path, struct
 	if (path)
 		facts->folder = folder_of(path);
 	else
-		facts->folder =
-		    need_text(strdup(rest && rest[1] == '/' && rest[2] != '/' ? rest + 1 : "/tmp"));
+		facts->folder = need_text(
+			strdup(rest && rest[1] == '/' && rest[2] != '/' ? rest + 1 : "/tmp"));
 	name_file_system(facts->folder, facts->file_system);
 	facts->trials_error = probe_locks(facts->folder, &facts->trials);
 }
@@ -380,9 +380,9 @@ static int print_json(const struct facts *facts)
 }
 
 static const struct option long_options[] = {
-    COMMON_OPTIONS,
-    {"json", no_argument, NULL, 'J'},
-    {NULL, 0, NULL, 0},
+	COMMON_OPTIONS,
+	{"json", no_argument, NULL, 'J'},
+	{NULL, 0, NULL, 0},
 };
 
 static int probe_main(struct invocation *invocation, int argc, char **argv)
@@ -410,16 +410,16 @@ static int probe_main(struct invocation *invocation, int argc, char **argv)
 }
 
 const struct command command_probe = {
-    .name = "probe",
-    .summary = "show what this kernel and file system can do",
-    .help = "relock probe [OPTION]... [FILE]\n"
-	    "\n"
-	    "Shows the default store and why, what this system allows, the layout of\n"
-	    "struct flock, and who excludes whom among F_SETLK, F_OFD_SETLK and flock:\n"
-	    "tried on a new file beside FILE, else in the store.\n"
-	    "\n"
-	    "  -J, --json       as JSON\n"
-	    "      --store URL  instead of the default store\n"
-	    "  -h, --help       this text\n",
-    .run = probe_main,
+	.name = "probe",
+	.summary = "show what this kernel and file system can do",
+	.help = "relock probe [OPTION]... [FILE]\n"
+		"\n"
+		"Shows the default store and why, what this system allows, the layout of\n"
+		"struct flock, and who excludes whom among F_SETLK, F_OFD_SETLK and flock:\n"
+		"tried on a new file beside FILE, else in the store.\n"
+		"\n"
+		"  -J, --json       as JSON\n"
+		"      --store URL  instead of the default store\n"
+		"  -h, --help       this text\n",
+	.run = probe_main,
 };

@@ -192,7 +192,7 @@ static int acquire_and_run(struct invocation *invocation, struct run_options *op
 		clock_gettime(CLOCK_MONOTONIC, &end);
 		complain("getting the lock took %.6f seconds; running %s",
 			 (double)(end.tv_sec - start.tv_sec) +
-			     (double)(end.tv_nsec - start.tv_nsec) / 1e9,
+				 (double)(end.tv_nsec - start.tv_nsec) / 1e9,
 			 options->command[0]);
 	}
 
@@ -206,22 +206,22 @@ static int acquire_and_run(struct invocation *invocation, struct run_options *op
 }
 
 static const struct option long_options[] = {
-    COMMON_OPTIONS,
-    {"shared", no_argument, NULL, 's'},
-    {"exclusive", no_argument, NULL, 'x'},
-    {"nb", no_argument, NULL, 'n'},
-    {"nonblock", no_argument, NULL, 'n'},
-    {"wait", required_argument, NULL, 'w'},
-    {"timeout", required_argument, NULL, 'w'},
-    {"conflict-exit-code", required_argument, NULL, 'E'},
-    {"close", no_argument, NULL, 'o'},
-    {"no-fork", no_argument, NULL, 'F'},
-    {"command", required_argument, NULL, 'c'},
-    {"info", required_argument, NULL, 'm'},
-    {"message", required_argument, NULL, 'm'},
-    {"unlock", no_argument, NULL, 'u'},
-    {"verbose", no_argument, NULL, OPTION_VERBOSE},
-    {NULL, 0, NULL, 0},
+	COMMON_OPTIONS,
+	{"shared", no_argument, NULL, 's'},
+	{"exclusive", no_argument, NULL, 'x'},
+	{"nb", no_argument, NULL, 'n'},
+	{"nonblock", no_argument, NULL, 'n'},
+	{"wait", required_argument, NULL, 'w'},
+	{"timeout", required_argument, NULL, 'w'},
+	{"conflict-exit-code", required_argument, NULL, 'E'},
+	{"close", no_argument, NULL, 'o'},
+	{"no-fork", no_argument, NULL, 'F'},
+	{"command", required_argument, NULL, 'c'},
+	{"info", required_argument, NULL, 'm'},
+	{"message", required_argument, NULL, 'm'},
+	{"unlock", no_argument, NULL, 'u'},
+	{"verbose", no_argument, NULL, OPTION_VERBOSE},
+	{NULL, 0, NULL, 0},
 };
 
 static bool parse_conflict_code(const char *text, int *ret)
@@ -348,8 +348,8 @@ static int parse_command(int argc, char **argv, struct run_options *options,
 static int run_main(struct invocation *invocation, int argc, char **argv)
 {
 	struct run_options options = {
-	    .request = RELOCK_REQUEST_INIT,
-	    .conflict_code = EXIT_NOT_HAD,
+		.request = RELOCK_REQUEST_INIT,
+		.conflict_code = EXIT_NOT_HAD,
 	};
 	char *shell_argv[4];
 	int code = 0;
@@ -368,25 +368,25 @@ static int run_main(struct invocation *invocation, int argc, char **argv)
 }
 
 const struct command command_run = {
-    .name = "run",
-    .summary = "run a command under a lock, as flock(1)",
-    .help = "relock run [OPTION]... NAME [--] COMMAND [ARGUMENT]...\n"
-	    "       relock run [OPTION]... NAME -c STRING\n"
-	    "\n"
-	    "Runs a command under a lock, and passes on its exit status.\n"
-	    "\n"
-	    "  -s, --shared          shared with other -s; else exclusive\n"
-	    "  -x, -e, --exclusive   exclusive, the default\n"
-	    "  -n, --nonblock        give up at once if it is held\n"
-	    "  -w, --wait SECONDS    give up after so long; 0 is -n\n"
-	    "  -E, --conflict-exit-code CODE\n"
-	    "                        the exit code of giving up; else 1\n"
-	    "  -o, --close           the command does not inherit the lock\n"
-	    "  -F, --no-fork         the command replaces relock\n"
-	    "  -c, --command STRING  a command for $SHELL -c\n"
-	    "  -m, --info TEXT       what `relock state` shows as info\n"
-	    "      --verbose         say how long it took to get the lock\n"
-	    "      --store URL       where the lock is\n"
-	    "  -h, --help            this text\n",
-    .run = run_main,
+	.name = "run",
+	.summary = "run a command under a lock, as flock(1)",
+	.help = "relock run [OPTION]... NAME [--] COMMAND [ARGUMENT]...\n"
+		"       relock run [OPTION]... NAME -c STRING\n"
+		"\n"
+		"Runs a command under a lock, and passes on its exit status.\n"
+		"\n"
+		"  -s, --shared          shared with other -s; else exclusive\n"
+		"  -x, -e, --exclusive   exclusive, the default\n"
+		"  -n, --nonblock        give up at once if it is held\n"
+		"  -w, --wait SECONDS    give up after so long; 0 is -n\n"
+		"  -E, --conflict-exit-code CODE\n"
+		"                        the exit code of giving up; else 1\n"
+		"  -o, --close           the command does not inherit the lock\n"
+		"  -F, --no-fork         the command replaces relock\n"
+		"  -c, --command STRING  a command for $SHELL -c\n"
+		"  -m, --info TEXT       what `relock state` shows as info\n"
+		"      --verbose         say how long it took to get the lock\n"
+		"      --store URL       where the lock is\n"
+		"  -h, --help            this text\n",
+	.run = run_main,
 };

@@ -116,7 +116,7 @@ static char *check_elf(const struct elf_file *program, const char **ret_remedy)
 	if (!*program->interpreter) {
 		*ret_remedy = "use a dynamically linked build of it, or `relock run` around it";
 		return reason_text(
-		    "is statically linked, so no dynamic linker would load the shim");
+			"is statically linked, so no dynamic linker would load the shim");
 	}
 	if (strcmp(base_name(program->interpreter), base_name(own.interpreter)) != 0) {
 		CLEANUP_FREE char *interpreter = printable(program->interpreter);

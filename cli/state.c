@@ -46,9 +46,9 @@ static int print_state(const struct invocation *invocation, const char *name, bo
 }
 
 static const struct option long_options[] = {
-    COMMON_OPTIONS,
-    {"json", no_argument, NULL, 'J'},
-    {NULL, 0, NULL, 0},
+	COMMON_OPTIONS,
+	{"json", no_argument, NULL, 'J'},
+	{NULL, 0, NULL, 0},
 };
 
 static int state_main(struct invocation *invocation, int argc, char **argv)
@@ -72,15 +72,15 @@ static int state_main(struct invocation *invocation, int argc, char **argv)
 }
 
 const struct command command_state = {
-    .name = "state",
-    .summary = "show who holds a lock, or held it last",
-    .help = "relock state [OPTION]... NAME\n"
-	    "\n"
-	    "Shows a lock: who holds it, since when, who waits; of a free one, who held\n"
-	    "it last and how that ended.\n"
-	    "\n"
-	    "  -J, --json       as JSON\n"
-	    "      --store URL  where the lock is\n"
-	    "  -h, --help       this text\n",
-    .run = state_main,
+	.name = "state",
+	.summary = "show who holds a lock, or held it last",
+	.help = "relock state [OPTION]... NAME\n"
+		"\n"
+		"Shows a lock: who holds it, since when, who waits; of a free one, who held\n"
+		"it last and how that ended.\n"
+		"\n"
+		"  -J, --json       as JSON\n"
+		"      --store URL  where the lock is\n"
+		"  -h, --help       this text\n",
+	.run = state_main,
 };

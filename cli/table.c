@@ -110,7 +110,7 @@ static void make_column(struct table *table, const struct table_column *column, 
 	bool number = column->flags & TABLE_NUMBER;
 	bool lines = column->flags & TABLE_LINES;
 	struct libscols_column *made =
-	    scols.scols_table_new_column_(table->table, column->name, column->width, flags);
+		scols.scols_table_new_column_(table->table, column->name, column->width, flags);
 
 	if (!made)
 		out_of_memory();

@@ -132,10 +132,10 @@ static int watch(struct named_lock *named, const struct trace_options *options)
 }
 
 static const struct option long_options[] = {
-    COMMON_OPTIONS,
-    {"update", required_argument, NULL, 'u'},
-    {"json", no_argument, NULL, 'J'},
-    {NULL, 0, NULL, 0},
+	COMMON_OPTIONS,
+	{"update", required_argument, NULL, 'u'},
+	{"json", no_argument, NULL, 'J'},
+	{NULL, 0, NULL, 0},
 };
 
 static int trace_main(struct invocation *invocation, int argc, char **argv)
@@ -180,16 +180,16 @@ static int trace_main(struct invocation *invocation, int argc, char **argv)
 }
 
 const struct command command_trace = {
-    .name = "trace",
-    .summary = "watch a lock until Ctrl-C",
-    .help = "relock trace [OPTION]... NAME\n"
-	    "\n"
-	    "Shows a lock again and again until Ctrl-C: redrawn on a terminal, else\n"
-	    "printed when it has changed, with an empty line after each state.\n"
-	    "\n"
-	    "  -u, --update SECONDS  look this often, default 0.5\n"
-	    "  -J, --json            as JSON, one line for each state\n"
-	    "      --store URL       where the lock is\n"
-	    "  -h, --help            this text\n",
-    .run = trace_main,
+	.name = "trace",
+	.summary = "watch a lock until Ctrl-C",
+	.help = "relock trace [OPTION]... NAME\n"
+		"\n"
+		"Shows a lock again and again until Ctrl-C: redrawn on a terminal, else\n"
+		"printed when it has changed, with an empty line after each state.\n"
+		"\n"
+		"  -u, --update SECONDS  look this often, default 0.5\n"
+		"  -J, --json            as JSON, one line for each state\n"
+		"      --store URL       where the lock is\n"
+		"  -h, --help            this text\n",
+	.run = trace_main,
 };

@@ -17,10 +17,10 @@
 #include "relock.h"
 
 static const struct option long_options[] = {
-    COMMON_OPTIONS,
-    {"force", no_argument, NULL, 'f'},
-    {"message", required_argument, NULL, 'm'},
-    {NULL, 0, NULL, 0},
+	COMMON_OPTIONS,
+	{"force", no_argument, NULL, 'f'},
+	{"message", required_argument, NULL, 'm'},
+	{NULL, 0, NULL, 0},
 };
 
 static int explain_refusal(const struct invocation *invocation, const char *name, bool force,
@@ -69,7 +69,7 @@ static void report(struct named_lock *named, const char *name, bool broken, cons
 {
 	CLEANUP_FREE char *lock = printable(name);
 	CLEANUP_FREE char *was =
-	    before && before->state != RELOCK_FREE ? held_by_text(before) : NULL;
+		before && before->state != RELOCK_FREE ? held_by_text(before) : NULL;
 	CLEANUP_FREE char *now = now_held_text(named);
 	CLEANUP_FREE char *why = reason ? printable(reason) : NULL;
 	const char *done = broken ? "broken" : "given back";
@@ -143,16 +143,16 @@ static int unget_main(struct invocation *invocation, int argc, char **argv)
 }
 
 const struct command command_unget = {
-    .name = "unget",
-    .summary = "give back what `get` holds; --force breaks any lock",
-    .help = "relock unget [OPTION]... NAME\n"
-	    "\n"
-	    "Gives back a lock that `relock get` holds.\n"
-	    "\n"
-	    "  -f, --force         break it whoever holds it; the holder lives on, and\n"
-	    "                      learns of it when it looks at the lock\n"
-	    "  -m, --message TEXT  the reason, for the message and the debug log\n"
-	    "      --store URL     where the lock is\n"
-	    "  -h, --help          this text\n",
-    .run = unget_main,
+	.name = "unget",
+	.summary = "give back what `get` holds; --force breaks any lock",
+	.help = "relock unget [OPTION]... NAME\n"
+		"\n"
+		"Gives back a lock that `relock get` holds.\n"
+		"\n"
+		"  -f, --force         break it whoever holds it; the holder lives on, and\n"
+		"                      learns of it when it looks at the lock\n"
+		"  -m, --message TEXT  the reason, for the message and the debug log\n"
+		"      --store URL     where the lock is\n"
+		"  -h, --help          this text\n",
+	.run = unget_main,
 };

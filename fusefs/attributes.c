@@ -71,13 +71,13 @@ static void send(fuse_req_t request, struct entry *entry, const char *key, size_
 		return;
 	}
 	look_send(&(struct look){
-	    .server = server_of(request),
-	    .request = request,
-	    .entry = entry,
-	    .answer = answer,
-	    .waiters = !key || strcmp(key, "waiters") == 0,
-	    .size = size,
-	    .key = copy,
+		.server = server_of(request),
+		.request = request,
+		.entry = entry,
+		.answer = answer,
+		.waiters = !key || strcmp(key, "waiters") == 0,
+		.size = size,
+		.key = copy,
 	});
 }
 

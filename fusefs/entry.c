@@ -9,11 +9,11 @@ void mount_init(struct mount *mount, relock_store *store, const char *path,
 		struct store_waits *waits, const struct answers *answers)
 {
 	*mount = (struct mount){
-	    .store = store,
-	    .path = path,
-	    .waits = waits,
-	    .answers = answers,
-	    .last_id = HISTORY_ID,
+		.store = store,
+		.path = path,
+		.waits = waits,
+		.answers = answers,
+		.last_id = HISTORY_ID,
 	};
 	TAILQ_INIT(&mount->idle);
 }

@@ -46,12 +46,12 @@ static void describe(const struct mount *mount, const struct waiter *waiter,
 	const struct process *process = &waiter->process;
 
 	*holder = (struct relock_on_behalf){
-	    .via = RELOCK_VIA_MOUNT,
-	    .pid = process->pid,
-	    .start_time = process->start_time,
-	    .uid = process->uid,
-	    .command = process->command[0] ? process->command : NULL,
-	    .path = mount->path,
+		.via = RELOCK_VIA_MOUNT,
+		.pid = process->pid,
+		.start_time = process->start_time,
+		.uid = process->uid,
+		.command = process->command[0] ? process->command : NULL,
+		.path = mount->path,
 	};
 	*request = (struct relock_request)RELOCK_REQUEST_INIT;
 	request->mode = waiter->mode;

@@ -87,7 +87,7 @@ static bool add(fuse_req_t request, char *buffer, size_t *used, size_t size, con
 {
 	struct stat attributes = {.st_ino = id, .st_mode = type};
 	size_t needed =
-	    fuse_add_direntry(request, buffer + *used, size - *used, name, &attributes, next);
+		fuse_add_direntry(request, buffer + *used, size - *used, name, &attributes, next);
 
 	if (needed > size - *used)
 		return false;
@@ -167,11 +167,11 @@ void list_readdir(fuse_req_t request, fuse_ino_t id, size_t size, off_t offset,
 		return;
 	}
 	*self = (struct errand_to_list){
-	    .errand = {.run = run, .finish = finish},
-	    .server = server,
-	    .request = request,
-	    .listing = info->fh,
-	    .size = size,
+		.errand = {.run = run, .finish = finish},
+		.server = server,
+		.request = request,
+		.listing = info->fh,
+		.size = size,
 	};
 	errands_add(server->looks, &self->errand);
 }

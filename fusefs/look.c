@@ -30,7 +30,7 @@ static void run(struct errand *errand)
 		user_resolve(look->unknown_user);
 	else
 		errand->result =
-		    relock_status(look->server->mount.store, look->entry->name, &look->status);
+			relock_status(look->server->mount.store, look->entry->name, &look->status);
 }
 
 /* The first holder whose user's name has not been asked for yet. */
@@ -134,16 +134,16 @@ static struct timespec time_of(int64_t moment)
 static struct stat attributes_of_root(const struct server *server, fuse_ino_t id)
 {
 	return (struct stat){
-	    .st_ino = id,
-	    /* Not sticky: fs.protected_regular would keep everybody, root
-	     * too, from opening another user's lock with O_CREAT. */
-	    .st_mode = S_IFDIR | (id == ROOT_ID ? 0777 : 0555),
-	    .st_nlink = 2,
-	    .st_uid = server->uid,
-	    .st_gid = server->gid,
-	    .st_atim = time_of(server->started),
-	    .st_mtim = time_of(server->started),
-	    .st_ctim = time_of(server->started),
+		.st_ino = id,
+		/* Not sticky: fs.protected_regular would keep everybody, root
+		 * too, from opening another user's lock with O_CREAT. */
+		.st_mode = S_IFDIR | (id == ROOT_ID ? 0777 : 0555),
+		.st_nlink = 2,
+		.st_uid = server->uid,
+		.st_gid = server->gid,
+		.st_atim = time_of(server->started),
+		.st_mtim = time_of(server->started),
+		.st_ctim = time_of(server->started),
 	};
 }
 
@@ -152,12 +152,12 @@ static struct stat attributes_of(const struct server *server, const struct entry
 {
 	const struct handle *holder = TAILQ_FIRST(&entry->holders);
 	struct stat attributes = {
-	    .st_ino = entry_id(entry),
-	    .st_mode = S_IFREG | 0644,
-	    .st_nlink = 1,
-	    .st_uid = server->uid,
-	    .st_gid = server->gid,
-	    .st_blksize = 4096,
+		.st_ino = entry_id(entry),
+		.st_mode = S_IFREG | 0644,
+		.st_nlink = 1,
+		.st_uid = server->uid,
+		.st_gid = server->gid,
+		.st_blksize = 4096,
 	};
 
 	if (holder) {
@@ -172,9 +172,9 @@ static struct stat attributes_of(const struct server *server, const struct entry
 struct fuse_entry_param look_entry(const struct server *server, const struct entry *entry)
 {
 	return (struct fuse_entry_param){
-	    .ino = entry_id(entry),
-	    .generation = 1,
-	    .attr = attributes_of(server, entry),
+		.ino = entry_id(entry),
+		.generation = 1,
+		.attr = attributes_of(server, entry),
 	};
 }
 
@@ -275,7 +275,7 @@ void look_getattr(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info
 		return;
 	}
 	look_send(&(struct look){
-	    .server = server, .request = request, .entry = entry, .answer = answer_getattr});
+		.server = server, .request = request, .entry = entry, .answer = answer_getattr});
 }
 
 static void reply_piece(fuse_req_t request, const struct handle *handle, size_t size, off_t offset)
@@ -324,13 +324,13 @@ void look_read(fuse_req_t request, fuse_ino_t id, size_t size, off_t offset,
 	} else {
 		handle->changes_seen = handle->entry->changes;
 		look_send(&(struct look){
-		    .server = server,
-		    .request = request,
-		    .entry = handle->entry,
-		    .answer = answer_read,
-		    .handle = info->fh,
-		    .size = size,
-		    .offset = offset,
+			.server = server,
+			.request = request,
+			.entry = handle->entry,
+			.answer = answer_read,
+			.handle = info->fh,
+			.size = size,
+			.offset = offset,
 		});
 	}
 }

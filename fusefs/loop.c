@@ -150,9 +150,9 @@ static int wait_for_work(struct loop *loop)
 {
 	struct server *server = loop->server;
 	struct pollfd fds[] = {
-	    {.fd = fuse_session_fd(server->session), .events = POLLIN},
-	    {.fd = server->wake, .events = POLLIN},
-	    {.fd = loop->signals, .events = POLLIN},
+		{.fd = fuse_session_fd(server->session), .events = POLLIN},
+		{.fd = server->wake, .events = POLLIN},
+		{.fd = loop->signals, .events = POLLIN},
 	};
 	int timeout = TAILQ_EMPTY(&server->mount.idle) ? -1 : IDLE_SECONDS * 1000;
 

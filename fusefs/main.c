@@ -51,21 +51,21 @@ struct options {
 	}
 
 static const struct fuse_opt option_table[] = {
-    OPTION("-f", foreground),
-    OPTION("-d", debug),
-    OPTION("-h", help),
-    OPTION("--help", help),
-    OPTION("-V", version),
-    OPTION("--version", version),
-    OPTION("allow_root", allow_root),
-    OPTION("allow_other", allow_other),
-    /* The kernel's own permission checks know nothing of locks: one user's
-     * open for writing of another's lock has to wait, not to fail. */
-    IGNORED("default_permissions"),
-    /* Of older fstab lines. */
-    IGNORED("nonempty"),
-    IGNORED("-s"),
-    FUSE_OPT_END,
+	OPTION("-f", foreground),
+	OPTION("-d", debug),
+	OPTION("-h", help),
+	OPTION("--help", help),
+	OPTION("-V", version),
+	OPTION("--version", version),
+	OPTION("allow_root", allow_root),
+	OPTION("allow_other", allow_other),
+	/* The kernel's own permission checks know nothing of locks: one user's
+	 * open for writing of another's lock has to wait, not to fail. */
+	IGNORED("default_permissions"),
+	/* Of older fstab lines. */
+	IGNORED("nonempty"),
+	IGNORED("-s"),
+	FUSE_OPT_END,
 };
 
 static int take_argument(void *data, const char *argument, int key, struct fuse_args *arguments)

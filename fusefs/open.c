@@ -72,8 +72,8 @@ static int granted(struct waiter *waiter)
 
 	switch (parked->wish) {
 	case BY_CREATE:
-		result =
-		    reply_create(waiter->request, parked->server, waiter->handle, &parked->info);
+		result = reply_create(waiter->request, parked->server, waiter->handle,
+				      &parked->info);
 		break;
 	case BY_OPEN:
 		describe_open(&parked->info, waiter->handle);
@@ -135,10 +135,10 @@ static void changed(struct entry *entry)
 }
 
 const struct answers open_answers = {
-    .granted = granted,
-    .abandoned = abandoned,
-    .refused = refused,
-    .changed = changed,
+	.granted = granted,
+	.abandoned = abandoned,
+	.refused = refused,
+	.changed = changed,
 };
 
 /* libfuse calls this in the session thread, from within the processing of an
@@ -172,11 +172,11 @@ static void ask(fuse_req_t request, enum wish wish, struct handle *handle, enum 
 	parked->thread = context->pid;
 	parked->uid = context->uid;
 	parked->waiter = (struct waiter){
-	    .handle = handle,
-	    .mode = mode,
-	    .by_open = wish != BY_FLOCK,
-	    .no_wait = no_wait,
-	    .request = request,
+		.handle = handle,
+		.mode = mode,
+		.by_open = wish != BY_FLOCK,
+		.no_wait = no_wait,
+		.request = request,
 	};
 	process_of_thread(&parked->waiter.process, context->pid, context->uid, context->gid);
 	if (grant_request(&server->mount, &parked->waiter))

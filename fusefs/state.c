@@ -53,21 +53,21 @@ static int describe(const struct mount *mount, const struct handle *handle,
 	const struct process *process = &handle->holder;
 
 	*ret = (struct relock_holder){
-	    .mode = handle->mode,
-	    .pid = process->pid,
-	    .start_time = process->start_time,
-	    .started = moment_of_start(process->start_time),
-	    .uid = process->uid,
-	    .user = user_name(process->uid),
-	    .host = host_name(),
-	    .command = process->command[0] ? strdup(process->command) : NULL,
-	    .via_kind = RELOCK_VIA_MOUNT,
-	    .via_pid = getpid(),
-	    .via_path = strdup(mount->path),
-	    .since = handle->since,
-	    .token = handle->token,
-	    .info = handle->info ? copy_bytes(handle->info, handle->info_length) : NULL,
-	    .info_length = handle->info_length,
+		.mode = handle->mode,
+		.pid = process->pid,
+		.start_time = process->start_time,
+		.started = moment_of_start(process->start_time),
+		.uid = process->uid,
+		.user = user_name(process->uid),
+		.host = host_name(),
+		.command = process->command[0] ? strdup(process->command) : NULL,
+		.via_kind = RELOCK_VIA_MOUNT,
+		.via_pid = getpid(),
+		.via_path = strdup(mount->path),
+		.since = handle->since,
+		.token = handle->token,
+		.info = handle->info ? copy_bytes(handle->info, handle->info_length) : NULL,
+		.info_length = handle->info_length,
 	};
 	if (asprintf(&ret->via, "mount %s (pid %d)", mount->path, (int)getpid()) < 0)
 		ret->via = NULL;
@@ -136,7 +136,7 @@ int state_add_outside(struct relock_status *status, struct relock_status *outsid
 	if (outside->state != RELOCK_HELD)
 		return 0;
 	struct relock_holder *holders = reallocarray(
-	    status->holders, status->holder_count + outside->holder_count + 1, sizeof *holders);
+		status->holders, status->holder_count + outside->holder_count + 1, sizeof *holders);
 	if (!holders)
 		return -ENOMEM;
 	status->holders = holders;

@@ -33,11 +33,11 @@ static int ask_get(const char *name, const struct relock_holder *holder)
 		return 0;
 	if (syscall(SYS_pidfd_send_signal, pidfd, SIGTERM, NULL, 0) < 0)
 		return errno == EPERM
-			   ? failed(-EPERM,
-				    "%s: its holder, pid %d, belongs to %s; ask them, or root",
-				    name, (int)holder->via_pid,
-				    holder->user ? holder->user : "another user")
-			   : -errno;
+			       ? failed(-EPERM,
+					"%s: its holder, pid %d, belongs to %s; ask them, or root",
+					name, (int)holder->via_pid,
+					holder->user ? holder->user : "another user")
+			       : -errno;
 	/* It gives the lock back, and ends. */
 	struct pollfd ended = {.fd = pidfd, .events = POLLIN};
 	if (poll(&ended, 1, (int)(ASK_TIMEOUT / RELOCK_MILLISECOND)) == 1)

@@ -98,7 +98,7 @@ static int find_waiters(struct relock_kernel_lock *lock, uint64_t number,
 {
 	for (size_t i = 0; i < snapshot->line_count; i++)
 		lock->waiter_count +=
-		    snapshot->lines[i].blocked && snapshot->lines[i].number == number;
+			snapshot->lines[i].blocked && snapshot->lines[i].number == number;
 	if (lock->waiter_count == 0)
 		return 0;
 	for (size_t i = 0; i < snapshot->wait_count; i++)

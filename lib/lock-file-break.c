@@ -97,11 +97,11 @@ static int break_holder(const struct file_store *store, const char *name,
 		if (descriptor_holds(holder->pid, holder->fd, LOCK_LINE_POSIX, &look->id, &posix) ==
 		    1)
 			return failed(
-			    -EOPNOTSUPP,
-			    "%s: held by pid %d with a legacy record lock, which only the "
-			    "process itself can give back; run it under `relock exec`, or "
-			    "end it",
-			    name, (int)holder->pid);
+				-EOPNOTSUPP,
+				"%s: held by pid %d with a legacy record lock, which only the "
+				"process itself can give back; run it under `relock exec`, or "
+				"end it",
+				name, (int)holder->pid);
 		return 0; /* it has given it back by itself */
 	}
 	result = mark(fd, holder, store->primitive->line_type, &look->id);

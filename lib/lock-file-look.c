@@ -44,7 +44,7 @@ static enum truth examine(const struct record *record, enum lock_line_type type,
 static bool add_holder(struct file_look *look, const struct file_holder *holder)
 {
 	struct file_holder *larger =
-	    realloc(look->holders, (look->holder_count + 1) * sizeof *larger);
+		realloc(look->holders, (look->holder_count + 1) * sizeof *larger);
 
 	if (!larger)
 		return false;
@@ -69,13 +69,13 @@ static int add_recorded(struct file_look *look, size_t number, enum lock_line_ty
 	const struct record *record = &slot->record;
 	bool here = record->pid_namespace == process_self()->pid_namespace;
 	struct file_holder holder = {
-	    .pid = !here             ? 0
-		   : record->via_pid ? record->via_pid
-				     : record->pid,
-	    .fd = record->fd,
-	    .proven = truth == TRUE_RECORD,
-	    .slot_number = number,
-	    .slot = slot,
+		.pid = !here             ? 0
+		       : record->via_pid ? record->via_pid
+					 : record->pid,
+		.fd = record->fd,
+		.proven = truth == TRUE_RECORD,
+		.slot_number = number,
+		.slot = slot,
 	};
 	if (!add_holder(look, &holder))
 		return -ENOMEM;
@@ -227,7 +227,7 @@ int lock_file_probe(relock_lock *lock)
 	__attribute__((cleanup(file_look_end))) struct file_look look = {.fd = -1};
 
 	int result =
-	    lock_file_open_existing(store, lock->name, &look.fd, &look.writable, &look.status);
+		lock_file_open_existing(store, lock->name, &look.fd, &look.writable, &look.status);
 	if (result < 0)
 		return result == -ENOENT ? 0 : result;
 	file_id_of(look.fd, &look.id);
@@ -256,8 +256,8 @@ static int describe_waiters(const struct file_look *look, enum lock_line_type ty
 	for (size_t i = 0; i < snapshot->line_count; i++) {
 		const struct lock_line *line = &snapshot->lines[i];
 		status->waiter_count +=
-		    line->blocked && line_is_of(line, &look->id) &&
-		    (line->type == LOCK_LINE_FLOCK) == (type == LOCK_LINE_FLOCK);
+			line->blocked && line_is_of(line, &look->id) &&
+			(line->type == LOCK_LINE_FLOCK) == (type == LOCK_LINE_FLOCK);
 	}
 	if (status->waiter_count == 0)
 		return 0;

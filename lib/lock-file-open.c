@@ -163,8 +163,8 @@ int lock_file_open(relock_lock *lock, enum hold_mode mode)
 	if (result < 0)
 		return result;
 	if (mode == HOLD_EXCLUSIVE && store->primitive->writes && !file->writable) {
-		bool read_only =
-		    faccessat(store->dir_fd, lock->name, W_OK, AT_EACCESS) < 0 && errno == EROFS;
+		bool read_only = faccessat(store->dir_fd, lock->name, W_OK, AT_EACCESS) < 0 &&
+				 errno == EROFS;
 		return lock_file_explain(lock->name, read_only ? -EROFS : -EACCES);
 	}
 	/* Reading the last token would set the time of access each time; who

@@ -103,9 +103,9 @@ static int no_orphan(relock_lock *lock, enum hold_mode mode, const struct grant 
 		return 0;
 	}
 	int result = grant->deadline == AT_ONCE
-			 ? store->primitive->wait.set(orphan, &mode, false)
-			 : wait_for(&store->primitive->wait, orphan, &mode, &none, grant->deadline,
-				    grant->cancel_state);
+			     ? store->primitive->wait.set(orphan, &mode, false)
+			     : wait_for(&store->primitive->wait, orphan, &mode, &none,
+					grant->deadline, grant->cancel_state);
 	if (result == 0)
 		file->strange = false;
 	return result;
@@ -284,10 +284,10 @@ int lock_file_token(const relock_lock *lock, uint64_t *ret)
 
 	if (!file->recorded)
 		return failed(
-		    -ENODATA,
-		    "%s: its token could not be kept in the lock file, and so is not sure "
-		    "to grow",
-		    lock->name);
+			-ENODATA,
+			"%s: its token could not be kept in the lock file, and so is not sure "
+			"to grow",
+			lock->name);
 	*ret = file->image->record.token;
 	return 0;
 }

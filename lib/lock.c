@@ -144,14 +144,14 @@ static int check_request(const struct relock_request *request)
 static struct grant grant_of(const struct relock_request *request)
 {
 	return (struct grant){
-	    .mode = request->mode,
-	    .deadline = AT_ONCE,
-	    .cancel_state = PTHREAD_CANCEL_DISABLE,
-	    .flags = request->flags,
-	    .info = request->info,
-	    .info_length = request->info_length,
-	    .command = request->command,
-	    .on_behalf = request->on_behalf,
+		.mode = request->mode,
+		.deadline = AT_ONCE,
+		.cancel_state = PTHREAD_CANCEL_DISABLE,
+		.flags = request->flags,
+		.info = request->info,
+		.info_length = request->info_length,
+		.command = request->command,
+		.on_behalf = request->on_behalf,
 	};
 }
 
@@ -321,8 +321,9 @@ struct conversion {
 static int convert(relock_lock *lock, void *argument)
 {
 	const struct conversion *conversion = argument;
-	struct grant grant = {
-	    .mode = conversion->mode, .deadline = AT_ONCE, .cancel_state = PTHREAD_CANCEL_DISABLE};
+	struct grant grant = {.mode = conversion->mode,
+			      .deadline = AT_ONCE,
+			      .cancel_state = PTHREAD_CANCEL_DISABLE};
 
 	int result = lock->store->operations->check(lock);
 	if (result < 0 || lock->mode == conversion->mode)

@@ -88,8 +88,8 @@ static void write_line(const char *line, size_t length)
 	int fd = STDERR_FILENO;
 
 	if (strcmp(debug_target, "1") != 0) {
-		file =
-		    open(debug_target, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0600);
+		file = open(debug_target, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY,
+			    0600);
 		if (file < 0)
 			return;
 		fd = file;

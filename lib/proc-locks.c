@@ -75,8 +75,8 @@ static int keep_line(const char *text, size_t length, void *argument)
 	if (!lock_line_parse(text, length, &line))
 		return 0;
 	return append((void **)&snapshot->lines, &snapshot->line_count, sizeof line, &line)
-		   ? 0
-		   : -ENOMEM;
+		       ? 0
+		       : -ENOMEM;
 }
 
 int snapshot_lines(struct snapshot *snapshot)
@@ -129,8 +129,8 @@ static int keep_hold(const char *text, size_t length, void *argument)
 	if (strncmp(text, "lock:", 5) != 0 || !lock_line_parse(text, length, &hold.line))
 		return 0;
 	return append((void **)&snapshot->holds, &snapshot->hold_count, sizeof hold, &hold)
-		   ? 0
-		   : -ENOMEM;
+		       ? 0
+		       : -ENOMEM;
 }
 
 static int holds_of_fd(pid_t pid, long fd, void *argument)
@@ -193,8 +193,8 @@ static int waits_of_task(pid_t pid, long tid, void *argument)
 	wait.inode = status.stx_ino;
 	process_start_time((pid_t)tid, &wait.started);
 	return append((void **)&snapshot->waits, &snapshot->wait_count, sizeof wait, &wait)
-		   ? 0
-		   : -ENOMEM;
+		       ? 0
+		       : -ENOMEM;
 }
 
 static int waits_of_process(pid_t none, long pid, void *argument)

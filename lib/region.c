@@ -31,7 +31,7 @@ struct region {
 static int set_type(int fd, short type, off_t start, off_t length, int wait)
 {
 	struct flock lock = {
-	    .l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = length};
+		.l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = length};
 
 	if (fcntl(fd, wait ? F_OFD_SETLKW : F_OFD_SETLK, &lock) == 0)
 		return 0;
@@ -118,9 +118,9 @@ static int lock_region(int fd, off_t start, off_t length, int64_t timeout, int c
 		return -EAGAIN;
 	int64_t deadline = deadline_after(timeout);
 	if (read_own_locks(fd, &region) < 0)
-		debug(
-		    "descriptor %d: own locks not known; if the wait fails, the range is unlocked",
-		    fd);
+		debug("descriptor %d: own locks not known; if the wait fails, the range is "
+		      "unlocked",
+		      fd);
 	pthread_cleanup_push(free_before, &region);
 	result = wait_for(&operation, fd, &region, &region, deadline, cancel_state);
 	pthread_cleanup_pop(1);
@@ -130,7 +130,7 @@ static int lock_region(int fd, off_t start, off_t length, int64_t timeout, int c
 static int test_region(int fd, off_t start, off_t length)
 {
 	struct flock lock = {
-	    .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = start, .l_len = length};
+		.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = start, .l_len = length};
 
 	if (fcntl(fd, F_OFD_GETLK, &lock) < 0)
 		return -errno;

@@ -201,7 +201,7 @@ struct relock_request {
 #define RELOCK_REQUEST_INIT                                                                        \
 	{                                                                                          \
 		sizeof(struct relock_request), RELOCK_EXCLUSIVE, 0, RELOCK_FOREVER, NULL, 0, NULL, \
-		    NULL                                                                           \
+			NULL                                                                       \
 	}
 
 /*

@@ -150,7 +150,7 @@ static bool watches_deletion(const char *fdinfo, const struct file_id *id)
 		unsigned long inode;
 		unsigned device, mask;
 		if (sscanf(at, "inotify wd:%*x ino:%lx sdev:%x mask:%x", &inode, &device, &mask) ==
-			3 &&
+			    3 &&
 		    inode == id->inode && device == (id->major << 20 | id->minor) &&
 		    mask & IN_DELETE_SELF)
 			return true;
@@ -245,14 +245,14 @@ static bool wake_watchers(relock_lock *relock)
 }
 
 static const struct lock_primitive primitive = {
-    .line_type = LOCK_LINE_FLOCK,
-    .writes = false,
-    .wait = {.set = set, .restore = restore},
-    .test = test,
-    .guard_slots = guard_slots,
-    .leave_slots = leave_slots,
-    .granted = watch_opens,
-    .before_release = wake_watchers,
+	.line_type = LOCK_LINE_FLOCK,
+	.writes = false,
+	.wait = {.set = set, .restore = restore},
+	.test = test,
+	.guard_slots = guard_slots,
+	.leave_slots = leave_slots,
+	.granted = watch_opens,
+	.before_release = wake_watchers,
 };
 
 /* The store */
@@ -285,11 +285,11 @@ static void close_lock(relock_lock *lock)
 }
 
 const struct store_operations store_flock = {
-    .scheme = "flock",
-    .open = open_store,
-    .lock_size = sizeof(struct flock_lock),
-    .lock_open = open_lock,
-    .lock_close = close_lock,
-    .forget = forget,
-    LOCK_FILE_OPERATIONS,
+	.scheme = "flock",
+	.open = open_store,
+	.lock_size = sizeof(struct flock_lock),
+	.lock_open = open_lock,
+	.lock_close = close_lock,
+	.forget = forget,
+	LOCK_FILE_OPERATIONS,
 };

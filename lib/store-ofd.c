@@ -57,12 +57,12 @@ static void leave_slots(int fd)
 }
 
 static const struct lock_primitive primitive = {
-    .line_type = LOCK_LINE_OFD,
-    .writes = true,
-    .wait = {.set = set, .restore = restore},
-    .test = test,
-    .guard_slots = guard_slots,
-    .leave_slots = leave_slots,
+	.line_type = LOCK_LINE_OFD,
+	.writes = true,
+	.wait = {.set = set, .restore = restore},
+	.test = test,
+	.guard_slots = guard_slots,
+	.leave_slots = leave_slots,
 };
 
 static int open_store(relock_store *store, const char *rest, bool any_folder)
@@ -71,11 +71,11 @@ static int open_store(relock_store *store, const char *rest, bool any_folder)
 }
 
 const struct store_operations store_ofd = {
-    .scheme = "ofd",
-    .open = open_store,
-    .lock_size = sizeof(struct file_lock),
-    .lock_open = lock_file_lock_open,
-    .lock_close = lock_file_lock_close,
-    .forget = lock_file_forget,
-    LOCK_FILE_OPERATIONS,
+	.scheme = "ofd",
+	.open = open_store,
+	.lock_size = sizeof(struct file_lock),
+	.lock_open = lock_file_lock_open,
+	.lock_close = lock_file_lock_close,
+	.forget = lock_file_forget,
+	LOCK_FILE_OPERATIONS,
 };

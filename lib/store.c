@@ -14,8 +14,8 @@
 #include "message.h"
 
 static const struct store_operations *const schemes[] = {
-    &store_ofd,
-    &store_flock,
+	&store_ofd,
+	&store_flock,
 };
 
 enum { SCHEME_COUNT = sizeof schemes / sizeof *schemes };

@@ -159,7 +159,7 @@ static void write_line(const struct shim_settings *settings, struct text *text)
 		return;
 	}
 	_cleanup_raw_close_ int fd =
-	    raw_openat(AT_FDCWD, settings->debug_file, TEXT_APPEND_FLAGS, 0666);
+		raw_openat(AT_FDCWD, settings->debug_file, TEXT_APPEND_FLAGS, 0666);
 	if (fd >= 0)
 		text_write_line(text, fd);
 }

@@ -84,7 +84,7 @@ static bool look(int fd)
 	/* No path instead of an empty one: 10 % less.  Not synchronised: a look
 	 * must not go to a server. */
 	if (raw_statx(fd, NULL, AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_MNT_ID_UNIQUE, &file) <
-		0 ||
+		    0 ||
 	    !(file.stx_mask & STATX_MNT_ID_UNIQUE))
 		return ask_filesystem(fd) > 0;
 
@@ -119,6 +119,6 @@ bool shim_filesystem_has_no_legacy_lock(int fd)
 	    atomic_load_explicit(&is_legacy_made, memory_order_relaxed))
 		return false;
 	return atomic_load_explicit(&seen_for_ofd[fd / WORD_BITS], memory_order_relaxed) >>
-		   fd % WORD_BITS &
+		       fd % WORD_BITS &
 	       1;
 }

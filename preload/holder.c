@@ -176,7 +176,7 @@ static unsigned look_at_descriptors(struct search *search, int directory, const 
 	text_add(&text, name);
 	text_add(&text, "/fd");
 	_cleanup_raw_close_ int descriptors =
-	    raw_openat(directory, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+		raw_openat(directory, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
 	return descriptors < 0 ? 0 : for_each_number(descriptors, search, look_at_descriptor);
 }
 
@@ -197,7 +197,7 @@ static bool look_at_process(struct search *search, int directory, const char *na
 		text_add(&text, name);
 		text_add(&text, "/task");
 		_cleanup_raw_close_ int threads =
-		    raw_openat(directory, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+			raw_openat(directory, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
 		if (threads >= 0)
 			for_each_number(threads, search, look_at_thread);
 	}
@@ -219,19 +219,20 @@ static bool proc_is_ours(pid_t self)
 pid_t shim_holder_pid(int fd, const struct flock *conflict)
 {
 	struct search search = {
-	    .fd = fd,
-	    .self = raw_getpid(),
-	    .lock.exclusive = conflict->l_type == F_WRLCK,
-	    .lock.start = (uint64_t)conflict->l_start,
-	    .lock.end = conflict->l_len == 0 ? INT64_MAX
-					     : (uint64_t)(conflict->l_start + conflict->l_len - 1),
+		.fd = fd,
+		.self = raw_getpid(),
+		.lock.exclusive = conflict->l_type == F_WRLCK,
+		.lock.start = (uint64_t)conflict->l_start,
+		.lock.end = conflict->l_len == 0
+				    ? INT64_MAX
+				    : (uint64_t)(conflict->l_start + conflict->l_len - 1),
 	};
 
 	if (!proc_is_ours(search.self) ||
 	    raw_statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_INO, &search.file) < 0)
 		return 0;
 	_cleanup_raw_close_ int proc =
-	    raw_openat(AT_FDCWD, "/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+		raw_openat(AT_FDCWD, "/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
 	if (proc >= 0)
 		for_each_number(proc, &search, look_at_process);
 	return search.holder;

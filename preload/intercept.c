@@ -32,10 +32,10 @@ extern int __fcntl(int fd, int command, ...);
 
 EXPORT int shim_fcntl(int fd, int command, ...) __asm__("fcntl");
 EXPORT int shim_fcntl64(int fd, int command, ...) __asm__("fcntl64")
-    __attribute__((alias("fcntl")));
+	__attribute__((alias("fcntl")));
 EXPORT int shim_lockf(int fd, int command, off_t length) __asm__("lockf");
 EXPORT int shim_lockf64(int fd, int command, off_t length) __asm__("lockf64")
-    __attribute__((alias("lockf")));
+	__attribute__((alias("lockf")));
 long shim_syscall_fcntl(long number, long fd, long command, long argument);
 
 struct operation {
@@ -74,12 +74,12 @@ __attribute__((noinline)) static int carry_out_aloud(const struct operation *ope
 						     struct flock *request)
 {
 	struct shim_debug_call call = {
-	    .settings = settings,
-	    .name = operation->name,
-	    .semantics = semantics->name,
-	    .fd = fd,
-	    .request = request,
-	    .is_question = operation->kind == GET,
+		.settings = settings,
+		.name = operation->name,
+		.semantics = semantics->name,
+		.fd = fd,
+		.request = request,
+		.is_question = operation->kind == GET,
 	};
 
 	shim_debug_begin(&call);
@@ -92,8 +92,8 @@ static int record_lock(const struct operation *operation, int fd, struct flock *
 {
 	struct shim_settings scratch;
 	const struct shim_settings *settings = shim_settings(&scratch);
-	bool is_unlock =
-	    operation->kind == SET && shim_caller_is_at_hand(request) && request->l_type == F_UNLCK;
+	bool is_unlock = operation->kind == SET && shim_caller_is_at_hand(request) &&
+			 request->l_type == F_UNLCK;
 	const struct shim_semantics *semantics = shim_semantics_for(settings, fd, is_unlock);
 
 	int result = settings->debug ? carry_out_aloud(operation, settings, semantics, fd, request)

@@ -32,8 +32,8 @@ static int legacy_get(int fd, struct flock *request)
 }
 
 const struct shim_semantics shim_semantics_legacy = {
-    .name = "legacy",
-    .set = legacy_set,
-    .get = legacy_get,
-    .test = legacy_test,
+	.name = "legacy",
+	.set = legacy_set,
+	.get = legacy_get,
+	.test = legacy_test,
 };

@@ -108,8 +108,8 @@ static int ofd_get(int fd, struct flock *request)
 }
 
 const struct shim_semantics shim_semantics_ofd = {
-    .name = "ofd",
-    .set = ofd_set,
-    .get = ofd_get,
-    .test = ofd_test,
+	.name = "ofd",
+	.set = ofd_set,
+	.get = ofd_get,
+	.test = ofd_test,
 };

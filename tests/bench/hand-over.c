@@ -149,8 +149,8 @@ static void side(struct table *table, const char *folder, const int pipes[2][2],
 	int fd = bench_file(folder, "hand-over-bare");
 	int others_syscall = open_syscall(other);
 	const struct way ways[] = {
-	    {"relock", take_relock, give_relock, lock},
-	    {"bare", take_bare, give_bare, &fd},
+		{"relock", take_relock, give_relock, lock},
+		{"bare", take_bare, give_bare, &fd},
 	};
 
 	meet(pipes, me);
@@ -182,8 +182,8 @@ int main(int argc, char **argv)
 	if (argc != 4)
 		give_up("usage", "bench-hand-over FOLDER ROUNDS HAND-OVERS");
 	long rounds = count_of(argv[2]), hand_overs = count_of(argv[3]);
-	struct table *table =
-	    mmap(NULL, sizeof *table, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct table *table = mmap(NULL, sizeof *table, PROT_READ | PROT_WRITE,
+				   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (table == MAP_FAILED || pipe2(pipes[0], O_CLOEXEC) < 0 || pipe2(pipes[1], O_CLOEXEC) < 0)
 		give_up("start", strerror(errno));
 	pid_t parent = getpid(), child = fork();

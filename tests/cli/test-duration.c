@@ -102,11 +102,11 @@ static void duration_reads_well(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(duration_is_exact),
-	    cmocka_unit_test(duration_refuses_negative),
-	    cmocka_unit_test(duration_refuses_what_is_no_number),
-	    cmocka_unit_test(duration_refuses_too_large),
-	    cmocka_unit_test(duration_reads_well),
+		cmocka_unit_test(duration_is_exact),
+		cmocka_unit_test(duration_refuses_negative),
+		cmocka_unit_test(duration_refuses_what_is_no_number),
+		cmocka_unit_test(duration_refuses_too_large),
+		cmocka_unit_test(duration_reads_well),
 	};
 
 	return cmocka_run_group_tests_name("durations", tests, NULL, NULL);

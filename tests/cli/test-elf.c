@@ -29,20 +29,20 @@ struct program {
 static struct program whole_program(void)
 {
 	struct program program = {
-	    .header =
-		{
-		    .e_type = ET_DYN,
-		    .e_machine = EM_X86_64,
-		    .e_phoff = offsetof(struct program, segment),
-		    .e_phentsize = sizeof(Elf64_Phdr),
-		    .e_phnum = 1,
-		},
-	    .segment =
-		{
-		    .p_type = PT_INTERP,
-		    .p_offset = offsetof(struct program, interpreter),
-		    .p_filesz = sizeof interpreter,
-		},
+		.header =
+			{
+				.e_type = ET_DYN,
+				.e_machine = EM_X86_64,
+				.e_phoff = offsetof(struct program, segment),
+				.e_phentsize = sizeof(Elf64_Phdr),
+				.e_phnum = 1,
+			},
+		.segment =
+			{
+				.p_type = PT_INTERP,
+				.p_offset = offsetof(struct program, interpreter),
+				.p_filesz = sizeof interpreter,
+			},
 	};
 	const uint16_t one = 1;
 
@@ -163,12 +163,12 @@ static void elf_interpreter_without_its_end_is_ended(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(elf_tells_architecture_and_interpreter),
-	    cmocka_unit_test(elf_without_interpreter_is_static),
-	    cmocka_unit_test(elf_of_another_byte_order_is_not_looked_into),
-	    cmocka_unit_test(elf_cut_off_anywhere_is_refused),
-	    cmocka_unit_test(elf_with_wild_numbers_is_refused),
-	    cmocka_unit_test(elf_interpreter_without_its_end_is_ended),
+		cmocka_unit_test(elf_tells_architecture_and_interpreter),
+		cmocka_unit_test(elf_without_interpreter_is_static),
+		cmocka_unit_test(elf_of_another_byte_order_is_not_looked_into),
+		cmocka_unit_test(elf_cut_off_anywhere_is_refused),
+		cmocka_unit_test(elf_with_wild_numbers_is_refused),
+		cmocka_unit_test(elf_interpreter_without_its_end_is_ended),
 	};
 
 	return cmocka_run_group_tests_name("ELF headers", tests, NULL, NULL);

@@ -50,7 +50,7 @@ static void expect_refused(const char *program, const char *reason)
 static void expect_loaded(const char *program)
 {
 	const struct outcome *outcome =
-	    EXPECT(0, "exec", "--strict", "--semantics", "ofd", "--", program);
+		EXPECT(0, "exec", "--strict", "--semantics", "ofd", "--", program);
 
 	EXPECT_IN(outcome->out, "ran\n");
 	/* Once for each program that it takes, env(1) for example. */
@@ -73,7 +73,7 @@ static void exec_sets_LD_PRELOAD_and_RELOCK_SEMANTICS(void **state)
 	assert_string_equal(RUN("env", "ASAN_OPTIONS=verify_asan_link_order=0",
 				"LD_PRELOAD=" OTHER_LIBRARY, relock_path(), "exec", "--", "sh",
 				"-c", show)
-				->out,
+				    ->out,
 			    FAKE_SHIM ":" OTHER_LIBRARY " ofd\n");
 }
 
@@ -171,7 +171,7 @@ static void exec_knows_file_capabilities(void **state)
 			 0);
 
 	const struct outcome *outcome =
-	    RUN("setpriv", "--reuid=65534", "--clear-groups", relock, "exec", "--strict", path);
+		RUN("setpriv", "--reuid=65534", "--clear-groups", relock, "exec", "--strict", path);
 
 	EXPECT_IN(outcome->err, "has file capabilities");
 	assert_int_equal(outcome->code, 69);
@@ -224,19 +224,19 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define CASE(function) cmocka_unit_test_setup_teardown(function, exec_setup, folder_teardown)
-	    CASE(exec_loads_the_shim),
-	    CASE(exec_sets_LD_PRELOAD_and_RELOCK_SEMANTICS),
-	    CASE(exec_without_semantics_says_that_it_runs_ofd),
-	    CASE(exec_has_no_process_semantics_yet),
-	    CASE(exec_passes_the_status_on),
-	    CASE(exec_knows_a_static_program),
-	    CASE(exec_knows_another_c_library),
-	    CASE(exec_knows_another_architecture),
-	    CASE(exec_knows_a_set_user_id_program),
-	    CASE(exec_knows_file_capabilities),
-	    CASE(exec_looks_at_a_scripts_interpreter),
-	    CASE(exec_needs_the_shim),
-	    CASE(exec_finds_the_shim_of_the_build),
+		CASE(exec_loads_the_shim),
+		CASE(exec_sets_LD_PRELOAD_and_RELOCK_SEMANTICS),
+		CASE(exec_without_semantics_says_that_it_runs_ofd),
+		CASE(exec_has_no_process_semantics_yet),
+		CASE(exec_passes_the_status_on),
+		CASE(exec_knows_a_static_program),
+		CASE(exec_knows_another_c_library),
+		CASE(exec_knows_another_architecture),
+		CASE(exec_knows_a_set_user_id_program),
+		CASE(exec_knows_file_capabilities),
+		CASE(exec_looks_at_a_scripts_interpreter),
+		CASE(exec_needs_the_shim),
+		CASE(exec_finds_the_shim_of_the_build),
 	};
 
 	return cmocka_run_group_tests_name("relock exec", tests, NULL, NULL);

@@ -26,53 +26,53 @@ enum who { NOBODY, SHARED_HOLDER, EXCLUSIVE_HOLDER, WHO_COUNT };
 #define NAME "@"
 
 static const char *const same[][WORDS_MAX] = {
-    {NAME, "true"},
-    {NAME, "false"},
-    {NAME, "sh", "-c", "exit 3"},
-    {NAME, "-c", "exit 4"},
-    {NAME, "--command", "exit 4"},
-    {NAME, "-c", "kill -9 $$"},
-    {"-n", NAME, "true"},
-    {"--nb", NAME, "true"},
-    {"--nonblock", NAME, "false"},
-    {"-w", "0.05", NAME, "true"},
-    {"--wait", "0.05", NAME, "true"},
-    {"--timeout=.05", NAME, "true"},
-    {"-w", "0", NAME, "true"},
-    {"-n", "-E", "42", NAME, "true"},
-    {"-n", "-E", "0", NAME, "false"},
-    {"-n", "--conflict-exit-code=255", NAME, "true"},
-    {"-w", "0.05", "-E", "7", NAME, "true"},
-    {"-n", "-s", NAME, "true"},
-    {"-n", "--shared", NAME, "true"},
-    {"-n", "-x", NAME, "true"},
-    {"-n", "-e", NAME, "true"},
-    {"-n", "--exclusive", NAME, "true"},
-    {"-n", "-s", "-x", NAME, "true"},
-    {"-n", "-x", "-s", NAME, "true"},
-    {"-n", "-o", NAME, "false"},
-    {"-n", "--close", NAME, "true"},
-    {"-n", "-F", NAME, "false"},
-    {"-n", "--no-fork", NAME, "sh", "-c", "exit 9"},
-    {"-n", "-F", NAME, "-c", "exit 9"},
-    {"-n", "--verbose", NAME, "true"},
-    {"-nsE", "5", NAME, "true"},
-    /* mistakes */
-    {"-n"},
-    {"-n", NAME, "-c"},
-    {"-n", NAME, "-c", "true", "more"},
-    {"-n", "-o", "-F", NAME, "true"},
-    {"-n", "-E", "256", NAME, "true"},
-    {"-n", "-E", "-1", NAME, "true"},
-    {"-n", "-E", "x", NAME, "true"},
-    {"-n", "-E", "", NAME, "true"},
-    {"-w", "x", NAME, "true"},
-    {"-w", "", NAME, "true"},
-    {"-w"},
-    {"--no-such-option", NAME, "true"},
-    {"--help"},
-    {"-h"},
-    {"-n", "/no/such/folder/lock", "true"},
+	{NAME, "true"},
+	{NAME, "false"},
+	{NAME, "sh", "-c", "exit 3"},
+	{NAME, "-c", "exit 4"},
+	{NAME, "--command", "exit 4"},
+	{NAME, "-c", "kill -9 $$"},
+	{"-n", NAME, "true"},
+	{"--nb", NAME, "true"},
+	{"--nonblock", NAME, "false"},
+	{"-w", "0.05", NAME, "true"},
+	{"--wait", "0.05", NAME, "true"},
+	{"--timeout=.05", NAME, "true"},
+	{"-w", "0", NAME, "true"},
+	{"-n", "-E", "42", NAME, "true"},
+	{"-n", "-E", "0", NAME, "false"},
+	{"-n", "--conflict-exit-code=255", NAME, "true"},
+	{"-w", "0.05", "-E", "7", NAME, "true"},
+	{"-n", "-s", NAME, "true"},
+	{"-n", "--shared", NAME, "true"},
+	{"-n", "-x", NAME, "true"},
+	{"-n", "-e", NAME, "true"},
+	{"-n", "--exclusive", NAME, "true"},
+	{"-n", "-s", "-x", NAME, "true"},
+	{"-n", "-x", "-s", NAME, "true"},
+	{"-n", "-o", NAME, "false"},
+	{"-n", "--close", NAME, "true"},
+	{"-n", "-F", NAME, "false"},
+	{"-n", "--no-fork", NAME, "sh", "-c", "exit 9"},
+	{"-n", "-F", NAME, "-c", "exit 9"},
+	{"-n", "--verbose", NAME, "true"},
+	{"-nsE", "5", NAME, "true"},
+	/* mistakes */
+	{"-n"},
+	{"-n", NAME, "-c"},
+	{"-n", NAME, "-c", "true", "more"},
+	{"-n", "-o", "-F", NAME, "true"},
+	{"-n", "-E", "256", NAME, "true"},
+	{"-n", "-E", "-1", NAME, "true"},
+	{"-n", "-E", "x", NAME, "true"},
+	{"-n", "-E", "", NAME, "true"},
+	{"-w", "x", NAME, "true"},
+	{"-w", "", NAME, "true"},
+	{"-w"},
+	{"--no-such-option", NAME, "true"},
+	{"--help"},
+	{"-h"},
+	{"-n", "/no/such/folder/lock", "true"},
 };
 
 /* flock's exit code, ours, and the reason. */
@@ -81,17 +81,17 @@ static const struct difference {
 	int flock_code, code;
 	const char *why;
 } different[] = {
-    {{"-n", NAME, "no-such-command"}, 69, 127, "as a shell, which the contract asks for"},
-    {{"-n", NAME, "/etc/passwd"}, 69, 126, "as a shell"},
-    {{"-w", "-1", NAME, "true"}, 71, 64, "refused before the timer refuses it"},
-    {{"-w", "nan", NAME, "true"}, 71, 64, "the same"},
-    {{"-w", "inf", NAME, "true"}, 71, 64, "the same"},
-    {{"-w", "99999999999999999999", NAME, "true"}, 71, 64, "the same"},
-    {{"-w", "0x1", NAME, "true"}, 0, 64, "seconds are decimal"},
-    {{"-w", "1e3", NAME, "true"}, 0, 64, "seconds are decimal"},
-    {{"-c", "exit 3", NAME}, 64, 3, "-c is taken before the name, too"},
-    {{"-n", "", "true"}, 66, 64, "a name is checked before anything is opened"},
-    {{"-u", NAME, "true"}, 0, 64, "there is no descriptor to unlock"},
+	{{"-n", NAME, "no-such-command"}, 69, 127, "as a shell, which the contract asks for"},
+	{{"-n", NAME, "/etc/passwd"}, 69, 126, "as a shell"},
+	{{"-w", "-1", NAME, "true"}, 71, 64, "refused before the timer refuses it"},
+	{{"-w", "nan", NAME, "true"}, 71, 64, "the same"},
+	{{"-w", "inf", NAME, "true"}, 71, 64, "the same"},
+	{{"-w", "99999999999999999999", NAME, "true"}, 71, 64, "the same"},
+	{{"-w", "0x1", NAME, "true"}, 0, 64, "seconds are decimal"},
+	{{"-w", "1e3", NAME, "true"}, 0, 64, "seconds are decimal"},
+	{{"-c", "exit 3", NAME}, 64, 3, "-c is taken before the name, too"},
+	{{"-n", "", "true"}, 66, 64, "a name is checked before anything is opened"},
+	{{"-u", NAME, "true"}, 0, 64, "there is no descriptor to unlock"},
 };
 
 static void put_words(const char *to[], const char *const words[WORDS_MAX], const char *name)
@@ -187,7 +187,7 @@ static void flock_store_excludes_the_real_flock(void **state)
 	snprintf(url, sizeof url, "flock:%s/store", test_folder());
 
 	struct program holder =
-	    START_RELOCK("run", "--store", url, "a", "--", "sh", "-c", "echo held; read line");
+		START_RELOCK("run", "--store", url, "a", "--", "sh", "-c", "echo held; read line");
 
 	assert_string_equal(hear_line(&holder), "held");
 	assert_int_equal(RUN("flock", "-n", test_path("store/a"), "true")->code, 1);
@@ -209,11 +209,11 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define CASE(function) cmocka_unit_test_setup_teardown(function, folder_setup, folder_teardown)
-	    CASE(flock_and_run_agree_on_a_free_lock),
-	    CASE(flock_and_run_agree_on_a_shared_lock),
-	    CASE(flock_and_run_agree_on_an_exclusive_lock),
-	    CASE(flock_and_run_differ_where_said),
-	    CASE(flock_store_excludes_the_real_flock),
+		CASE(flock_and_run_agree_on_a_free_lock),
+		CASE(flock_and_run_agree_on_a_shared_lock),
+		CASE(flock_and_run_agree_on_an_exclusive_lock),
+		CASE(flock_and_run_differ_where_said),
+		CASE(flock_store_excludes_the_real_flock),
 	};
 
 	return cmocka_run_group_tests_name("relock run and flock", tests, NULL, NULL);

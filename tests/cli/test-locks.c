@@ -143,10 +143,10 @@ static void locks_names_holder_and_waiter_of_an_ofd_lock(void **state)
 	char row[64];
 
 	snprintf(row, sizeof row, "%d OFD exclusive 10 19 %d\n", (int)holder.pid, (int)waiter.pid);
-	assert_string_equal(
-	    EXPECT(0, "locks", "--raw", "-n", "-o", "PID,TYPE,MODE,START,END,WAITERS", claim.path)
-		->out,
-	    row);
+	assert_string_equal(EXPECT(0, "locks", "--raw", "-n", "-o",
+				   "PID,TYPE,MODE,START,END,WAITERS", claim.path)
+				    ->out,
+			    row);
 	end_peer(&holder);
 	assert_int_equal(peer_hear(&waiter), 1);
 	end_peer(&waiter);
@@ -220,11 +220,11 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define CASE(function) cmocka_unit_test_setup_teardown(function, folder_setup, folder_teardown)
-	    CASE(locks_names_holder_and_waiter_of_an_ofd_lock),
-	    CASE(locks_names_all_who_share_a_description),
-	    CASE(locks_knows_the_kinds_of_locks),
-	    CASE(locks_shows_what_relock_run_holds),
-	    CASE(locks_of_a_missing_file_is_66),
+		CASE(locks_names_holder_and_waiter_of_an_ofd_lock),
+		CASE(locks_names_all_who_share_a_description),
+		CASE(locks_knows_the_kinds_of_locks),
+		CASE(locks_shows_what_relock_run_holds),
+		CASE(locks_of_a_missing_file_is_66),
 	};
 
 	return cmocka_run_group_tests_name("relock locks", tests, NULL, NULL);

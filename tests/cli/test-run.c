@@ -155,7 +155,7 @@ static void run_w_0_is_n(void **state)
 static bool command_has_lock_file(const char *option)
 {
 	const struct outcome *outcome =
-	    EXPECT(0, "run", option, "open-or-not", "--", "ls", "-l", "/proc/self/fd");
+		EXPECT(0, "run", option, "open-or-not", "--", "ls", "-l", "/proc/self/fd");
 
 	return strstr(outcome->out, "store/open-or-not");
 }
@@ -172,7 +172,7 @@ static void run_o_closes_the_descriptor(void **state)
 static void run_F_replaces_relock_and_keeps_the_lock(void **state)
 {
 	struct program holder =
-	    START_RELOCK("run", "-F", "a", "--", "sh", "-c", "echo $$; read line; exit 6");
+		START_RELOCK("run", "-F", "a", "--", "sh", "-c", "echo $$; read line; exit 6");
 
 	assert_int_equal(atoi(hear_line(&holder)), holder.pid);
 	EXPECT(1, "run", "-n", "a", "--", "true");
@@ -190,8 +190,8 @@ static void run_F_replaces_relock_and_keeps_the_lock(void **state)
 static void leave_process_behind(const char *option, int expected)
 {
 	struct program holder =
-	    START_RELOCK("run", option, "a", "--", "sh", "-c",
-			 "exec 8<&0; { echo $$; read line; } <&8 2>/dev/null >&2 & echo gone");
+		START_RELOCK("run", option, "a", "--", "sh", "-c",
+			     "exec 8<&0; { echo $$; read line; } <&8 2>/dev/null >&2 & echo gone");
 
 	assert_string_equal(hear_line(&holder), "gone");
 
@@ -337,30 +337,30 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define CASE(function) cmocka_unit_test_setup_teardown(function, folder_setup, folder_teardown)
-	    CASE(run_passes_the_status_on),
-	    CASE(run_passes_a_killed_commands_signal_on),
-	    CASE(run_leaves_the_commands_options_alone),
-	    CASE(run_wants_its_own_options_before_the_name),
-	    CASE(run_of_nothing_executable_is_126_or_127),
-	    CASE(run_c_is_a_shell_command),
-	    CASE(run_runs_scripts_without_an_interpreter_line),
-	    CASE(run_excludes_another_run),
-	    CASE(run_shared_shares),
-	    CASE(run_that_gives_up_names_holder_and_remedy),
-	    CASE(run_w_waits_until_its_deadline),
-	    CASE(run_w_0_is_n),
-	    CASE(run_o_closes_the_descriptor),
-	    CASE(run_F_replaces_relock_and_keeps_the_lock),
-	    CASE(run_leaves_the_lock_to_a_process_left_behind),
-	    CASE(run_o_leaves_nothing_to_a_process_left_behind),
-	    CASE(run_killed_leaves_the_lock_to_the_command),
-	    CASE(run_forwards_SIGTERM_SIGINT_and_SIGHUP),
-	    CASE(run_that_waits_ends_by_a_signal),
-	    CASE(run_gets_the_status_though_SIGCHLD_is_ignored),
-	    CASE(run_says_that_its_lock_was_broken),
-	    CASE(run_records_command_and_info),
-	    CASE(run_takes_a_path_for_a_name),
-	    CASE(run_verbose_tells_how_long_it_took),
+		CASE(run_passes_the_status_on),
+		CASE(run_passes_a_killed_commands_signal_on),
+		CASE(run_leaves_the_commands_options_alone),
+		CASE(run_wants_its_own_options_before_the_name),
+		CASE(run_of_nothing_executable_is_126_or_127),
+		CASE(run_c_is_a_shell_command),
+		CASE(run_runs_scripts_without_an_interpreter_line),
+		CASE(run_excludes_another_run),
+		CASE(run_shared_shares),
+		CASE(run_that_gives_up_names_holder_and_remedy),
+		CASE(run_w_waits_until_its_deadline),
+		CASE(run_w_0_is_n),
+		CASE(run_o_closes_the_descriptor),
+		CASE(run_F_replaces_relock_and_keeps_the_lock),
+		CASE(run_leaves_the_lock_to_a_process_left_behind),
+		CASE(run_o_leaves_nothing_to_a_process_left_behind),
+		CASE(run_killed_leaves_the_lock_to_the_command),
+		CASE(run_forwards_SIGTERM_SIGINT_and_SIGHUP),
+		CASE(run_that_waits_ends_by_a_signal),
+		CASE(run_gets_the_status_though_SIGCHLD_is_ignored),
+		CASE(run_says_that_its_lock_was_broken),
+		CASE(run_records_command_and_info),
+		CASE(run_takes_a_path_for_a_name),
+		CASE(run_verbose_tells_how_long_it_took),
 	};
 
 	return cmocka_run_group_tests_name("relock run", tests, NULL, NULL);

@@ -112,7 +112,7 @@ static void state_of_shared_holders_has_a_block_for_each(void **state)
 	assert_int_equal(json_object_array_length(holders), 2);
 	for (size_t i = 0; i < 2; i++) {
 		pids[i] = json_object_get_int(
-		    member(json_object_array_get_idx(holders, i), "pid", json_type_int));
+			member(json_object_array_get_idx(holders, i), "pid", json_type_int));
 		found += pids[i] == one.pid || pids[i] == two.pid;
 	}
 	assert_int_equal(found, 2);
@@ -207,7 +207,7 @@ static void list_shows_held_locks(void **state)
 	EXPECT(0, "run", "free", "--", "true");
 
 	const struct outcome *outcome =
-	    EXPECT(0, "list", "--raw", "--noheadings", "-o", "NAME,MODE,PID");
+		EXPECT(0, "list", "--raw", "--noheadings", "-o", "NAME,MODE,PID");
 
 	snprintf(pid, sizeof pid, "held exclusive %d\n", (int)holder.pid);
 	assert_string_equal(outcome->out, pid);
@@ -248,7 +248,7 @@ static void list_json_o_has_the_columns(void **state)
 	struct program one = start_holder("a", "-sF"), two = start_holder("a", "-sF");
 	struct json_object *json = parse(EXPECT(0, "list", "--json", "-o", "NAME,PID,USER")->out);
 	struct json_object *lock =
-	    json_object_array_get_idx(member(json, "locks", json_type_array), 0);
+		json_object_array_get_idx(member(json, "locks", json_type_array), 0);
 	struct json_object *pids = member(lock, "pid", json_type_array);
 
 	assert_int_equal(json_object_array_length(pids), 2);
@@ -285,7 +285,7 @@ static void info_is_shown_escaped(void **state)
 	EXPECT_IN(EXPECT(0, "list")->out, shown);
 
 	const char *commands[][3] = {
-	    {"state", "a", NULL}, {"list", "-a", NULL}, {"list", "-J", NULL}};
+		{"state", "a", NULL}, {"list", "-a", NULL}, {"list", "-J", NULL}};
 
 	for (size_t i = 0; i < 3; i++) {
 		const struct outcome *outcome = RELOCK(commands[i][0], commands[i][1]);
@@ -319,19 +319,19 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define CASE(function) cmocka_unit_test_setup_teardown(function, folder_setup, folder_teardown)
-	    CASE(state_of_a_name_never_used_is_free),
-	    CASE(state_json_has_the_token_as_a_number_and_arrays),
-	    CASE(state_shows_the_waiters),
-	    CASE(state_of_shared_holders_has_a_block_for_each),
-	    CASE(state_keeps_the_history),
-	    CASE(trace_prints_each_change),
-	    CASE(trace_json_is_one_line_for_each_change),
-	    CASE(list_shows_held_locks),
-	    CASE(list_json_is_nested),
-	    CASE(list_json_o_has_the_columns),
-	    CASE(list_knows_its_columns),
-	    CASE(info_is_shown_escaped),
-	    CASE(info_has_at_most_4096_bytes),
+		CASE(state_of_a_name_never_used_is_free),
+		CASE(state_json_has_the_token_as_a_number_and_arrays),
+		CASE(state_shows_the_waiters),
+		CASE(state_of_shared_holders_has_a_block_for_each),
+		CASE(state_keeps_the_history),
+		CASE(trace_prints_each_change),
+		CASE(trace_json_is_one_line_for_each_change),
+		CASE(list_shows_held_locks),
+		CASE(list_json_is_nested),
+		CASE(list_json_o_has_the_columns),
+		CASE(list_knows_its_columns),
+		CASE(info_is_shown_escaped),
+		CASE(info_has_at_most_4096_bytes),
 	};
 
 	return cmocka_run_group_tests_name("relock state, trace, list", tests, NULL, NULL);

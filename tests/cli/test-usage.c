@@ -19,7 +19,7 @@
 #include "command.h"
 
 static const char *const subcommands[] = {
-    "run", "get", "unget", "state", "trace", "list", "locks", "exec", "mount", "probe",
+	"run", "get", "unget", "state", "trace", "list", "locks", "exec", "mount", "probe",
 };
 
 enum { SUBCOMMAND_COUNT = sizeof subcommands / sizeof subcommands[0] };
@@ -290,19 +290,19 @@ static void mount_passes_its_words_on(void **state)
 	assert_string_equal(RUN("env", path, relock, "mount", "-f", "-o", "x=y", "/locks")->out,
 			    "-f -o x=y /locks\n");
 	assert_string_equal(
-	    RUN("env", path, relock, "mount", "--store", "ofd:/x", "-f", "/locks")->out,
-	    "-f ofd:/x /locks\n");
+		RUN("env", path, relock, "mount", "--store", "ofd:/x", "-f", "/locks")->out,
+		"-f ofd:/x /locks\n");
 }
 
 static const char *complete(const char *words)
 {
 	char command[1024];
 
-	snprintf(
-	    command, sizeof command,
-	    "relock() { '%s' \"$@\"; }; . '%s'; COMP_WORDS=(relock %s); "
-	    "COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _relock; printf '%%s\\n' \"${COMPREPLY[@]}\"",
-	    relock_path(), BASH_COMPLETION, words);
+	snprintf(command, sizeof command,
+		 "relock() { '%s' \"$@\"; }; . '%s'; COMP_WORDS=(relock %s); "
+		 "COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _relock; printf '%%s\\n' "
+		 "\"${COMPREPLY[@]}\"",
+		 relock_path(), BASH_COMPLETION, words);
 	return RUN("bash", "-c", command)->out;
 }
 
@@ -328,23 +328,23 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define CASE(function) cmocka_unit_test_setup_teardown(function, folder_setup, folder_teardown)
-	    CASE(help_is_there_for_each_command),
-	    CASE(help_fails_where_it_cannot_be_written),
-	    CASE(usage_errors_are_64_and_point_to_help),
-	    CASE(unknown_words_are_shown_escaped),
-	    CASE(names_are_checked),
-	    CASE(store_may_be_given_anywhere),
-	    CASE(stores_are_checked),
-	    CASE(file_systems_without_room_are_73),
-	    CASE(lock_without_room_for_its_record_is_a_lock),
-	    CASE(no_descriptor_left_is_71),
-	    CASE(lock_files_that_are_none_are_66),
-	    CASE(lock_files_with_other_contents_are_locked_and_left_alone),
-	    CASE(times_are_checked),
-	    CASE(probe_tells_what_excludes_what),
-	    CASE(probe_says_where_it_cannot_try),
-	    CASE(mount_passes_its_words_on),
-	    CASE(completion_knows_commands_options_and_names),
+		CASE(help_is_there_for_each_command),
+		CASE(help_fails_where_it_cannot_be_written),
+		CASE(usage_errors_are_64_and_point_to_help),
+		CASE(unknown_words_are_shown_escaped),
+		CASE(names_are_checked),
+		CASE(store_may_be_given_anywhere),
+		CASE(stores_are_checked),
+		CASE(file_systems_without_room_are_73),
+		CASE(lock_without_room_for_its_record_is_a_lock),
+		CASE(no_descriptor_left_is_71),
+		CASE(lock_files_that_are_none_are_66),
+		CASE(lock_files_with_other_contents_are_locked_and_left_alone),
+		CASE(times_are_checked),
+		CASE(probe_tells_what_excludes_what),
+		CASE(probe_says_where_it_cannot_try),
+		CASE(mount_passes_its_words_on),
+		CASE(completion_knows_commands_options_and_names),
 	};
 
 	return cmocka_run_group_tests_name("relock's command line", tests, NULL, NULL);

@@ -123,7 +123,7 @@ static void close_locks(const struct daemon *daemon)
 	assert_non_null(descriptors);
 	for (struct dirent *entry; (entry = readdir(descriptors));) {
 		ssize_t length =
-		    readlinkat(dirfd(descriptors), entry->d_name, target, sizeof target);
+			readlinkat(dirfd(descriptors), entry->d_name, target, sizeof target);
 		if (length > (ssize_t)strlen(daemon->mountpoint) &&
 		    strncmp(target, daemon->mountpoint, strlen(daemon->mountpoint)) == 0)
 			close(atoi(entry->d_name));

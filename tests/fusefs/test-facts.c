@@ -594,7 +594,7 @@ static void life_bad_arguments(void **state)
 	assert_int_equal(shell(fixture, "$RELOCKFS -f nonsense:/tmp $LOCKS/../store 2>/dev/null"),
 			 69);
 	assert_int_equal(
-	    shell(fixture, "$RELOCKFS -f ofd:/nonexistent $LOCKS/../store 2>/dev/null"), 69);
+		shell(fixture, "$RELOCKFS -f ofd:/nonexistent $LOCKS/../store 2>/dev/null"), 69);
 }
 
 #define FACT(test) cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
@@ -602,33 +602,33 @@ static void life_bad_arguments(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    FACT(fact01_creators_of_one_name_never_see_an_error),
-	    FACT(fact01_ls_and_creates_go_on_while_creators_wait),
-	    FACT(fact02_a_name_that_is_gone_is_gone_at_once),
-	    FACT(fact02_names_are_forgotten),
-	    FACT(fact03_nonblock_right_after_close_is_never_refused),
-	    FACT(fact04_only_the_last_close_releases),
-	    FACT(fact05_a_signal_ends_the_wait),
-	    FACT(fact05_a_handler_interrupts_the_wait),
-	    FACT(fact05_sigkill_of_waiters_leaves_the_others_their_turn),
-	    FACT(fact05_a_waiting_flock_is_interrupted),
-	    FACT(fact05_first_come_first_served),
-	    FACT(fact06_the_holder_is_a_process),
-	    FACT(fact06_a_holder_in_another_pid_namespace),
-	    FACT(fact07_truncation_happens_at_the_grant),
-	    FACT(fact08_close_ends_a_flock),
-	    FACT(fact10_another_user_may_wait_for_it),
-	    FACT(store_a_lock_held_outside_is_shown_and_waited_for),
-	    FACT(store_all_waiters_for_one_outside_leave),
-	    FACT(store_waiters_have_their_turn),
-	    FACT(store_rm_breaks_a_hold_outside),
-	    FACT(store_two_mounts_exclude_each_other),
-	    FACT(life_sigterm_says_what_is_held),
-	    FACT(life_waiters_are_told_of_the_end),
-	    FACT(life_a_live_mount_is_not_mounted_over),
-	    FACT(life_a_dead_mount_is_explained),
-	    FACT(life_in_the_background),
-	    FACT(life_bad_arguments),
+		FACT(fact01_creators_of_one_name_never_see_an_error),
+		FACT(fact01_ls_and_creates_go_on_while_creators_wait),
+		FACT(fact02_a_name_that_is_gone_is_gone_at_once),
+		FACT(fact02_names_are_forgotten),
+		FACT(fact03_nonblock_right_after_close_is_never_refused),
+		FACT(fact04_only_the_last_close_releases),
+		FACT(fact05_a_signal_ends_the_wait),
+		FACT(fact05_a_handler_interrupts_the_wait),
+		FACT(fact05_sigkill_of_waiters_leaves_the_others_their_turn),
+		FACT(fact05_a_waiting_flock_is_interrupted),
+		FACT(fact05_first_come_first_served),
+		FACT(fact06_the_holder_is_a_process),
+		FACT(fact06_a_holder_in_another_pid_namespace),
+		FACT(fact07_truncation_happens_at_the_grant),
+		FACT(fact08_close_ends_a_flock),
+		FACT(fact10_another_user_may_wait_for_it),
+		FACT(store_a_lock_held_outside_is_shown_and_waited_for),
+		FACT(store_all_waiters_for_one_outside_leave),
+		FACT(store_waiters_have_their_turn),
+		FACT(store_rm_breaks_a_hold_outside),
+		FACT(store_two_mounts_exclude_each_other),
+		FACT(life_sigterm_says_what_is_held),
+		FACT(life_waiters_are_told_of_the_end),
+		FACT(life_a_live_mount_is_not_mounted_over),
+		FACT(life_a_dead_mount_is_explained),
+		FACT(life_in_the_background),
+		FACT(life_bad_arguments),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -78,10 +78,10 @@ static void changed(struct entry *entry)
 }
 
 static const struct answers answers = {
-    .granted = granted,
-    .abandoned = abandoned,
-    .refused = refused,
-    .changed = changed,
+	.granted = granted,
+	.abandoned = abandoned,
+	.refused = refused,
+	.changed = changed,
 };
 
 static int setup(void **state)
@@ -127,7 +127,7 @@ static struct asker *ask(enum relock_mode mode, bool no_wait)
 	asker->waiter.mode = mode;
 	asker->waiter.no_wait = no_wait;
 	asker->waiter.process =
-	    (struct process){.pid = (pid_t)bench->count, .start_time = 1, .command = "asker"};
+		(struct process){.pid = (pid_t)bench->count, .start_time = 1, .command = "asker"};
 	assert_int_equal(handle_new(&asker->waiter.handle, &bench->mount, bench->entry, O_RDWR), 0);
 	bool parked = grant_request(&bench->mount, &asker->waiter);
 	assert_true(parked == (asker->answer == UNANSWERED));
@@ -435,23 +435,23 @@ static void promises_are_made_once_and_kept(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    CASE(one_after_the_other),
-	    CASE(tokens_grow_from_grant_to_grant),
-	    CASE(no_wait_does_not_wait),
-	    CASE(shared_together_and_behind_an_exclusive_one),
-	    CASE(a_writer_that_leaves_lets_the_shared_ones_behind_it_in),
-	    CASE(who_is_gone_is_passed_over),
-	    CASE(a_break_tells_the_holder_and_serves_the_next),
-	    CASE(upgrade_and_downgrade),
-	    CASE(outside_holders_are_waited_for),
-	    CASE(the_wait_goes_on_for_who_is_left),
-	    CASE(the_wait_ends_with_the_last_waiter),
-	    CASE(shared_outside_and_in_the_mount),
-	    CASE(sixteen_passes_then_the_store),
-	    CASE(the_state_shows_holder_info_and_queue),
-	    CASE(names_idle_and_forgotten),
-	    CASE(names_by_the_thousand),
-	    CASE(promises_are_made_once_and_kept),
+		CASE(one_after_the_other),
+		CASE(tokens_grow_from_grant_to_grant),
+		CASE(no_wait_does_not_wait),
+		CASE(shared_together_and_behind_an_exclusive_one),
+		CASE(a_writer_that_leaves_lets_the_shared_ones_behind_it_in),
+		CASE(who_is_gone_is_passed_over),
+		CASE(a_break_tells_the_holder_and_serves_the_next),
+		CASE(upgrade_and_downgrade),
+		CASE(outside_holders_are_waited_for),
+		CASE(the_wait_goes_on_for_who_is_left),
+		CASE(the_wait_ends_with_the_last_waiter),
+		CASE(shared_outside_and_in_the_mount),
+		CASE(sixteen_passes_then_the_store),
+		CASE(the_state_shows_holder_info_and_queue),
+		CASE(names_idle_and_forgotten),
+		CASE(names_by_the_thousand),
+		CASE(promises_are_made_once_and_kept),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -152,10 +152,10 @@ static void row03_excl_in_shells_and_python(void **state)
 {
 	const struct fixture *fixture = *state;
 	static const char *const tries[] = {
-	    "bash -c 'set -C; exec 9>$LOCKS/backup' 2>/dev/null",
-	    "dash -c 'set -C; exec 9>$LOCKS/backup' 2>/dev/null",
-	    ("python3 -c 'import os; open(os.environ[\"LOCKS\"] + \"/backup\", \"x\")' "
-	     "2>/dev/null"),
+		"bash -c 'set -C; exec 9>$LOCKS/backup' 2>/dev/null",
+		"dash -c 'set -C; exec 9>$LOCKS/backup' 2>/dev/null",
+		("python3 -c 'import os; open(os.environ[\"LOCKS\"] + \"/backup\", \"x\")' "
+		 "2>/dev/null"),
 	};
 
 	for (size_t i = 0; i < sizeof tries / sizeof *tries; i++) {
@@ -310,7 +310,7 @@ static void row07_echo_and_exec(void **state)
 					"grep -q '^info: at work$' $LOCKS/backup"),
 			 0);
 	assert_int_equal(
-	    shell(fixture, "bash -c 'echo x > $LOCKS/backup'; test ! -e $LOCKS/backup"), 0);
+		shell(fixture, "bash -c 'echo x > $LOCKS/backup'; test ! -e $LOCKS/backup"), 0);
 }
 
 static void row07_a_reader_cannot_write(void **state)
@@ -683,42 +683,42 @@ static void row16_bad_names(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    ROW(row01_open_for_writing_acquires),
-	    ROW(row01_open_for_both_acquires_and_reads),
-	    ROW(row01_open_waits_for_its_turn),
-	    ROW(row01_without_creat_a_free_name_is_not_there),
-	    ROW(row01_without_creat_a_held_one_is_waited_for),
-	    ROW(row01_the_holder_itself_is_told_of_the_deadlock),
-	    ROW(row01_one_whose_child_holds_it_waits),
-	    ROW(row02_nonblock_refuses),
-	    ROW(row03_excl_refuses),
-	    ROW(row03_excl_in_shells_and_python),
-	    ROW(row04_open_for_reading_looks),
-	    ROW(row05_open_for_reading_with_creat_holds_nothing),
-	    ROW(row06_read_shows_the_state),
-	    ROW(row06_the_same_keys_as_the_store),
-	    ROW(row07_write_sets_the_info),
-	    ROW(row07_info_of_4096_bytes_and_one_more),
-	    ROW(row07_echo_and_exec),
-	    ROW(row07_a_reader_cannot_write),
-	    ROW(row08_flock_is_the_same_lock),
-	    ROW(row08_flock_shared),
-	    ROW(row08_flock_on_a_descriptor_that_holds),
-	    ROW(row08_flock_command),
-	    ROW(row09_last_close_of_a_duplicate_releases),
-	    ROW(row09_exit_releases),
-	    ROW(row09_sigkill_releases_to_the_next),
-	    ROW(row10_ls_shows_the_locks_held_now),
-	    ROW(row10_rewinding_lists_anew),
-	    ROW(row10_stat_shows_owner_time_and_size),
-	    ROW(row11_rm_breaks),
-	    ROW(row11_rm_is_for_root_and_the_holders_user),
-	    ROW(row11_relock_break_goes_through_the_mount),
-	    ROW(row12_extended_attributes),
-	    ROW(row14_poll_wakes_on_every_change),
-	    ROW(row15_record_locks),
-	    ROW(row16_the_rest_is_refused),
-	    ROW(row16_bad_names),
+		ROW(row01_open_for_writing_acquires),
+		ROW(row01_open_for_both_acquires_and_reads),
+		ROW(row01_open_waits_for_its_turn),
+		ROW(row01_without_creat_a_free_name_is_not_there),
+		ROW(row01_without_creat_a_held_one_is_waited_for),
+		ROW(row01_the_holder_itself_is_told_of_the_deadlock),
+		ROW(row01_one_whose_child_holds_it_waits),
+		ROW(row02_nonblock_refuses),
+		ROW(row03_excl_refuses),
+		ROW(row03_excl_in_shells_and_python),
+		ROW(row04_open_for_reading_looks),
+		ROW(row05_open_for_reading_with_creat_holds_nothing),
+		ROW(row06_read_shows_the_state),
+		ROW(row06_the_same_keys_as_the_store),
+		ROW(row07_write_sets_the_info),
+		ROW(row07_info_of_4096_bytes_and_one_more),
+		ROW(row07_echo_and_exec),
+		ROW(row07_a_reader_cannot_write),
+		ROW(row08_flock_is_the_same_lock),
+		ROW(row08_flock_shared),
+		ROW(row08_flock_on_a_descriptor_that_holds),
+		ROW(row08_flock_command),
+		ROW(row09_last_close_of_a_duplicate_releases),
+		ROW(row09_exit_releases),
+		ROW(row09_sigkill_releases_to_the_next),
+		ROW(row10_ls_shows_the_locks_held_now),
+		ROW(row10_rewinding_lists_anew),
+		ROW(row10_stat_shows_owner_time_and_size),
+		ROW(row11_rm_breaks),
+		ROW(row11_rm_is_for_root_and_the_holders_user),
+		ROW(row11_relock_break_goes_through_the_mount),
+		ROW(row12_extended_attributes),
+		ROW(row14_poll_wakes_on_every_change),
+		ROW(row15_record_locks),
+		ROW(row16_the_rest_is_refused),
+		ROW(row16_bad_names),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

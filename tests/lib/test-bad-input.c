@@ -251,7 +251,7 @@ static void default_store_is_as_documented(void **state)
 static void make(void **state, const char *name, const void *contents, size_t length)
 {
 	CLEANUP_CLOSE int fd =
-	    open(path_of(*state, name), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+		open(path_of(*state, name), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
 
 	assert_int_equal(write(fd, contents, length), length);
 }
@@ -610,8 +610,8 @@ static int without_proc(struct peer *self, void *argument)
 	/* The holder is as the record says. */
 	peer_say(self, relock_lock_status(lock, &status));
 	peer_say(self, status->state == RELOCK_HELD && status->holder_count == 1
-			   ? status->holders[0].pid == getpid()
-			   : -1);
+			       ? status->holders[0].pid == getpid()
+			       : -1);
 	peer_say(self, relock_kernel_locks(NULL, &locks, &count));
 	peer_say(self, relock_release(lock));
 	return 0;
@@ -677,8 +677,8 @@ static int in_another_pid_namespace(struct peer *self, void *argument)
 			_exit(2);
 		peer_say(self, status->state);
 		peer_say(self, status->holder_count == 1 && status->holders[0].command
-				   ? status->holders[0].pid
-				   : -1);
+				       ? status->holders[0].pid
+				       : -1);
 		_exit(0);
 	}
 	peer_hear(self);
@@ -704,32 +704,32 @@ static void holder_of_another_pid_namespace(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    BOTH(names_that_are_none),
-	    BOTH(longest_name_is_fine),
-	    BOTH(names_need_not_be_ascii),
-	    BOTH(path_is_a_lock_file_of_that_name),
-	    test_ofd(path_relative_to_here),
-	    test_ofd(path_may_be_a_file_with_contents),
-	    test_ofd(stores_that_are_none),
-	    BOTH(folder_of_another_user_is_refused),
-	    BOTH(folder_open_to_all_must_be_sticky),
-	    test_ofd(default_store_is_as_documented),
-	    BOTH(garbage_in_the_file_is_left_as_it_is),
-	    BOTH(truncated_record_is_no_record),
-	    BOTH(truncation_under_the_holder_harms_nobody),
-	    BOTH(not_a_regular_file_is_refused),
-	    BOTH(file_that_may_not_be_written),
-	    BOTH(new_file_is_for_all_whatever_the_umask),
-	    BOTH(file_with_two_names_is_not_written_to),
-	    BOTH(replaced_file_is_noticed),
-	    BOTH(holder_of_a_removed_file_still_excludes),
-	    BOTH(holder_of_a_removed_file_is_waited_for),
-	    BOTH(read_only_file_system),
-	    BOTH(full_file_system),
-	    BOTH(descriptor_limit_reached),
-	    BOTH(proc_not_mounted),
-	    BOTH(proc_with_hidepid),
-	    BOTH(holder_of_another_pid_namespace),
+		BOTH(names_that_are_none),
+		BOTH(longest_name_is_fine),
+		BOTH(names_need_not_be_ascii),
+		BOTH(path_is_a_lock_file_of_that_name),
+		test_ofd(path_relative_to_here),
+		test_ofd(path_may_be_a_file_with_contents),
+		test_ofd(stores_that_are_none),
+		BOTH(folder_of_another_user_is_refused),
+		BOTH(folder_open_to_all_must_be_sticky),
+		test_ofd(default_store_is_as_documented),
+		BOTH(garbage_in_the_file_is_left_as_it_is),
+		BOTH(truncated_record_is_no_record),
+		BOTH(truncation_under_the_holder_harms_nobody),
+		BOTH(not_a_regular_file_is_refused),
+		BOTH(file_that_may_not_be_written),
+		BOTH(new_file_is_for_all_whatever_the_umask),
+		BOTH(file_with_two_names_is_not_written_to),
+		BOTH(replaced_file_is_noticed),
+		BOTH(holder_of_a_removed_file_still_excludes),
+		BOTH(holder_of_a_removed_file_is_waited_for),
+		BOTH(read_only_file_system),
+		BOTH(full_file_system),
+		BOTH(descriptor_limit_reached),
+		BOTH(proc_not_mounted),
+		BOTH(proc_with_hidepid),
+		BOTH(holder_of_another_pid_namespace),
 	};
 
 	return cmocka_run_group_tests_name("bad input", tests, NULL, NULL);

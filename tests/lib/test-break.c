@@ -363,20 +363,20 @@ static void break_asks_the_mount(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    BOTH(break_frees_the_lock_of_a_live_holder),
-	    BOTH(release_of_a_broken_lock_is_estale),
-	    BOTH(acquire_after_a_break_tells_once),
-	    BOTH(break_wakes_the_waiter),
-	    BOTH(break_takes_it_from_all_shared_holders),
-	    BOTH(break_of_a_free_lock_is_enoent),
-	    BOTH(break_takes_it_from_any_program),
-	    test_ofd(break_of_a_legacy_lock_says_why_not),
-	    BOTH(break_takes_it_from_a_child_that_inherited_it),
-	    BOTH(break_without_rights_is_eperm_and_names_the_holder),
-	    BOTH(unget_asks_the_background_holder),
-	    BOTH(break_asks_the_background_holder),
-	    BOTH(unget_of_another_hold_is_eperm),
-	    BOTH(break_asks_the_mount),
+		BOTH(break_frees_the_lock_of_a_live_holder),
+		BOTH(release_of_a_broken_lock_is_estale),
+		BOTH(acquire_after_a_break_tells_once),
+		BOTH(break_wakes_the_waiter),
+		BOTH(break_takes_it_from_all_shared_holders),
+		BOTH(break_of_a_free_lock_is_enoent),
+		BOTH(break_takes_it_from_any_program),
+		test_ofd(break_of_a_legacy_lock_says_why_not),
+		BOTH(break_takes_it_from_a_child_that_inherited_it),
+		BOTH(break_without_rights_is_eperm_and_names_the_holder),
+		BOTH(unget_asks_the_background_holder),
+		BOTH(break_asks_the_background_holder),
+		BOTH(unget_of_another_hold_is_eperm),
+		BOTH(break_asks_the_mount),
 	};
 
 	return cmocka_run_group_tests_name("break", tests, NULL, NULL);

@@ -22,7 +22,7 @@ static void by_return(void **state)
 	int returned = 0;
 
 	assert_int_equal(
-	    relock_critical_section(lock, &request, look_and_return_7, *state, &returned), 0);
+		relock_critical_section(lock, &request, look_and_return_7, *state, &returned), 0);
 	assert_int_equal(returned, 7);
 	assert_int_equal(try_elsewhere(*state, "demo"), 0);
 	relock_lock_close(lock);
@@ -125,9 +125,9 @@ static void lock_not_to_be_had(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    test_ofd(by_return),          test_ofd(by_pthread_exit),
-	    test_ofd(by_cancellation),    test_ofd(lock_broken_meanwhile),
-	    test_ofd(lock_not_to_be_had),
+		test_ofd(by_return),          test_ofd(by_pthread_exit),
+		test_ofd(by_cancellation),    test_ofd(lock_broken_meanwhile),
+		test_ofd(lock_not_to_be_had),
 	};
 
 	return cmocka_run_group_tests_name("critical section", tests, NULL, NULL);

@@ -253,14 +253,14 @@ static void child_is_a_holder_of_its_own(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    BOTH(child_holds_nothing),
-	    BOTH(lock_ends_with_the_parent),
-	    BOTH(child_that_was_told_to_inherit_holds),
-	    BOTH(those_who_inherited_are_one_holder),
-	    BOTH(descriptors_are_close_on_exec_unless_told),
-	    BOTH(every_descriptor_is_close_on_exec),
-	    BOTH(fork_amid_other_threads),
-	    BOTH(child_is_a_holder_of_its_own),
+		BOTH(child_holds_nothing),
+		BOTH(lock_ends_with_the_parent),
+		BOTH(child_that_was_told_to_inherit_holds),
+		BOTH(those_who_inherited_are_one_holder),
+		BOTH(descriptors_are_close_on_exec_unless_told),
+		BOTH(every_descriptor_is_close_on_exec),
+		BOTH(fork_amid_other_threads),
+		BOTH(child_is_a_holder_of_its_own),
 	};
 
 	return cmocka_run_group_tests_name("fork", tests, NULL, NULL);

@@ -49,19 +49,19 @@ static void lines_of_the_kernel_are_understood(void **state)
 static void other_lines_are_not(void **state)
 {
 	static const char *const bad[] = {
-	    "",
-	    "\n",
-	    "1",
-	    "1:",
-	    "1: ",
-	    "pos:\t0",
-	    "mnt_id:\t12",
-	    "x: OFDLCK ADVISORY WRITE -1 fe:00:1234 0 EOF",
-	    "1: ODDLCK ADVISORY WRITE -1 fe:00:1234 0 EOF",
-	    "1: OFDLCK ADVISORY WRITE -1 fe:00 0 EOF",
-	    "1: OFDLCK ADVISORY WRITE -1 fe:00:1234 0",
-	    "1: OFDLCK ADVISORY WRITE -1 fe:00:99999999999999999999 0 EOF",
-	    "1: OFDLCK ADVISORY JUMP -1 fe:00:1234 0 EOF",
+		"",
+		"\n",
+		"1",
+		"1:",
+		"1: ",
+		"pos:\t0",
+		"mnt_id:\t12",
+		"x: OFDLCK ADVISORY WRITE -1 fe:00:1234 0 EOF",
+		"1: ODDLCK ADVISORY WRITE -1 fe:00:1234 0 EOF",
+		"1: OFDLCK ADVISORY WRITE -1 fe:00 0 EOF",
+		"1: OFDLCK ADVISORY WRITE -1 fe:00:1234 0",
+		"1: OFDLCK ADVISORY WRITE -1 fe:00:99999999999999999999 0 EOF",
+		"1: OFDLCK ADVISORY JUMP -1 fe:00:1234 0 EOF",
 	};
 	struct lock_line line;
 
@@ -89,7 +89,7 @@ static int hold_three_kinds(struct peer *self, void *argument)
 	int fd = open(argument, O_RDWR | O_CLOEXEC);
 
 	peer_say(self, fcntl(fd, F_OFD_SETLK, &ofd) == 0 && fcntl(fd, F_SETLK, &posix) == 0 &&
-			   flock(fd, LOCK_SH) == 0);
+			       flock(fd, LOCK_SH) == 0);
 	peer_hear(self);
 	return 0;
 }
@@ -150,9 +150,9 @@ static void true_holders_and_waiters(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(lines_of_the_kernel_are_understood),
-	    cmocka_unit_test(other_lines_are_not),
-	    cmocka_unit_test(true_holders_and_waiters),
+		cmocka_unit_test(lines_of_the_kernel_are_understood),
+		cmocka_unit_test(other_lines_are_not),
+		cmocka_unit_test(true_holders_and_waiters),
 	};
 
 	return cmocka_run_group_tests_name("kernel locks", tests, NULL, NULL);

@@ -39,7 +39,7 @@ static struct program start(char *const arguments[])
 	posix_spawn_file_actions_adddup2(&actions, in[0], 0);
 	posix_spawn_file_actions_adddup2(&actions, out[1], 1);
 	assert_int_equal(
-	    posix_spawnp(&program.pid, arguments[0], &actions, NULL, arguments, environ), 0);
+		posix_spawnp(&program.pid, arguments[0], &actions, NULL, arguments, environ), 0);
 	posix_spawn_file_actions_destroy(&actions);
 	close(in[0]);
 	close(out[1]);
@@ -279,15 +279,15 @@ static void ofd_locks_of_other_programs(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    test_flock(flock_1_holds_against_us),
-	    test_flock(we_hold_against_flock_1),
-	    test_flock(our_release_wakes_flock_1_on_the_same_file),
-	    test_flock(lockmgr_holds_against_us_and_removes_its_file),
-	    test_flock(we_wait_for_lockmgr),
-	    test_flock(we_hold_against_lockmgr),
-	    test_flock(our_release_wakes_lockmgr),
-	    test_flock(release_keeps_the_file_where_nobody_waits_for_its_end),
-	    test_ofd(ofd_locks_of_other_programs),
+		test_flock(flock_1_holds_against_us),
+		test_flock(we_hold_against_flock_1),
+		test_flock(our_release_wakes_flock_1_on_the_same_file),
+		test_flock(lockmgr_holds_against_us_and_removes_its_file),
+		test_flock(we_wait_for_lockmgr),
+		test_flock(we_hold_against_lockmgr),
+		test_flock(our_release_wakes_lockmgr),
+		test_flock(release_keeps_the_file_where_nobody_waits_for_its_end),
+		test_ofd(ofd_locks_of_other_programs),
 	};
 
 	return cmocka_run_group_tests_name("peers", tests, NULL, NULL);

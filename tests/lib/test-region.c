@@ -117,8 +117,8 @@ static void wait_ends_at_the_deadline(void **state)
 	assert_int_equal(lock(files->other, 10, 10), 0);
 	assert_int_equal(relock_region(files->mine, RELOCK_REGION_LOCK, 0, 100, 0), -EAGAIN);
 	assert_int_equal(
-	    relock_region(files->mine, RELOCK_REGION_LOCK, 0, 100, 10 * RELOCK_MILLISECOND),
-	    -ETIMEDOUT);
+		relock_region(files->mine, RELOCK_REGION_LOCK, 0, 100, 10 * RELOCK_MILLISECOND),
+		-ETIMEDOUT);
 	assert_int_equal(look_for_free(files->other, 0, 100), 0);
 }
 
@@ -133,8 +133,8 @@ static void wait_that_fails_leaves_what_was_there(void **state)
 	assert_int_equal(lock(files->other, 90, 10), 0);
 	for (int i = 0; i < 50; i++)
 		assert_int_equal(
-		    relock_region(files->mine, RELOCK_REGION_LOCK, 0, 100, 20000 + i * 1000),
-		    -ETIMEDOUT);
+			relock_region(files->mine, RELOCK_REGION_LOCK, 0, 100, 20000 + i * 1000),
+			-ETIMEDOUT);
 	assert_int_equal(look_for_free(files->other, 0, 10), -EAGAIN);
 	assert_int_equal(look_for_free(files->other, 10, 30), 0);
 	shared.l_len = 1;
@@ -171,13 +171,13 @@ static void unlock_wakes_the_waiter(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    region_test(ranges_exclude_where_they_meet),
-	    region_test(length_0_is_to_the_end_and_negative_before),
-	    region_test(bad_ranges_and_descriptors),
-	    region_test(closing_another_descriptor_keeps_it),
-	    region_test(wait_ends_at_the_deadline),
-	    region_test(wait_that_fails_leaves_what_was_there),
-	    region_test(unlock_wakes_the_waiter),
+		region_test(ranges_exclude_where_they_meet),
+		region_test(length_0_is_to_the_end_and_negative_before),
+		region_test(bad_ranges_and_descriptors),
+		region_test(closing_another_descriptor_keeps_it),
+		region_test(wait_ends_at_the_deadline),
+		region_test(wait_that_fails_leaves_what_was_there),
+		region_test(unlock_wakes_the_waiter),
 	};
 
 	return cmocka_run_group_tests_name("region", tests, NULL, NULL);

@@ -366,17 +366,17 @@ static void wait_without_threads_polls(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    BOTH(release_wakes_the_waiter),
-	    BOTH(release_wakes_the_timed_waiter),
-	    BOTH(waiter_starts_over_when_the_file_is_removed),
-	    BOTH(timed_wait_ends_within_10_ms_of_its_deadline),
-	    BOTH(timed_wait_costs_no_cpu),
-	    BOTH(short_timeouts_leave_nothing_behind),
-	    BOTH(grant_at_the_deadline_is_kept_or_given_back),
-	    BOTH(signal_interrupts_as_flock_does),
-	    BOTH(wait_leaves_the_program_alone),
-	    BOTH(wait_is_a_cancellation_point),
-	    BOTH(wait_without_threads_polls),
+		BOTH(release_wakes_the_waiter),
+		BOTH(release_wakes_the_timed_waiter),
+		BOTH(waiter_starts_over_when_the_file_is_removed),
+		BOTH(timed_wait_ends_within_10_ms_of_its_deadline),
+		BOTH(timed_wait_costs_no_cpu),
+		BOTH(short_timeouts_leave_nothing_behind),
+		BOTH(grant_at_the_deadline_is_kept_or_given_back),
+		BOTH(signal_interrupts_as_flock_does),
+		BOTH(wait_leaves_the_program_alone),
+		BOTH(wait_is_a_cancellation_point),
+		BOTH(wait_without_threads_polls),
 	};
 
 	return cmocka_run_group_tests_name("wait", tests, NULL, NULL);

@@ -63,7 +63,7 @@ static int set_ofd(void *handle, short type, bool wait)
 	struct flock lock = {.l_type = type, .l_whence = SEEK_SET};
 
 	return errno_or(
-	    fcntl(((struct bare *)handle)->fd, wait ? F_OFD_SETLKW : F_OFD_SETLK, &lock));
+		fcntl(((struct bare *)handle)->fd, wait ? F_OFD_SETLKW : F_OFD_SETLK, &lock));
 }
 
 /* A timeout is a try: nobody cancels a bare wait. */
@@ -93,21 +93,21 @@ static int release_flock(void *handle)
 }
 
 const struct oracle_driver driver_bare_ofd = {
-    .name = "bare-ofd",
-    .store_open = store_open,
-    .store_close = bare_close,
-    .open = open_handle,
-    .close = bare_close,
-    .acquire = acquire_ofd,
-    .release = release_ofd,
+	.name = "bare-ofd",
+	.store_open = store_open,
+	.store_close = bare_close,
+	.open = open_handle,
+	.close = bare_close,
+	.acquire = acquire_ofd,
+	.release = release_ofd,
 };
 
 const struct oracle_driver driver_bare_flock = {
-    .name = "bare-flock",
-    .store_open = store_open,
-    .store_close = bare_close,
-    .open = open_handle,
-    .close = bare_close,
-    .acquire = acquire_flock,
-    .release = release_flock,
+	.name = "bare-flock",
+	.store_open = store_open,
+	.store_close = bare_close,
+	.open = open_handle,
+	.close = bare_close,
+	.acquire = acquire_flock,
+	.release = release_flock,
 };

@@ -70,10 +70,10 @@ static int release_nothing(void *handle)
 }
 
 const struct oracle_driver driver_broken_none = {
-    .name = "broken-none",
-    AS_RELOCK,
-    .acquire = acquire_nothing,
-    .release = release_nothing,
+	.name = "broken-none",
+	AS_RELOCK,
+	.acquire = acquire_nothing,
+	.release = release_nothing,
 };
 
 /* early */
@@ -88,10 +88,10 @@ static int acquire_and_drop(void *handle, const struct oracle_wish *wish)
 }
 
 const struct oracle_driver driver_broken_early = {
-    .name = "broken-early",
-    AS_RELOCK,
-    .acquire = acquire_and_drop,
-    .release = release_nothing,
+	.name = "broken-early",
+	AS_RELOCK,
+	.acquire = acquire_and_drop,
+	.release = release_nothing,
 };
 
 /* deaf */
@@ -110,10 +110,10 @@ static int acquire_or_never(void *handle, const struct oracle_wish *wish)
 }
 
 const struct oracle_driver driver_broken_deaf = {
-    .name = "broken-deaf",
-    AS_RELOCK,
-    .acquire = acquire_or_never,
-    .release = release,
+	.name = "broken-deaf",
+	AS_RELOCK,
+	.acquire = acquire_or_never,
+	.release = release,
 };
 
 /* keeps */
@@ -137,10 +137,10 @@ static int acquire_to_keep(void *handle, const struct oracle_wish *wish)
 }
 
 const struct oracle_driver driver_broken_keeps = {
-    .name = "broken-keeps",
-    AS_RELOCK,
-    .acquire = acquire_to_keep,
-    .release = release_mostly,
+	.name = "broken-keeps",
+	AS_RELOCK,
+	.acquire = acquire_to_keep,
+	.release = release_mostly,
 };
 
 /* token */
@@ -152,11 +152,11 @@ static int same_token(void *handle, uint64_t *ret)
 }
 
 const struct oracle_driver driver_broken_token = {
-    .name = "broken-token",
-    AS_RELOCK,
-    .acquire = acquire,
-    .release = release,
-    .token = same_token,
+	.name = "broken-token",
+	AS_RELOCK,
+	.acquire = acquire,
+	.release = release,
+	.token = same_token,
 };
 
 /* fork */
@@ -167,11 +167,11 @@ static int check(void *handle)
 }
 
 const struct oracle_driver driver_broken_fork = {
-    .name = "broken-fork",
-    AS_RELOCK,
-    .acquire = acquire_to_keep,
-    .release = release,
-    .check = check,
+	.name = "broken-fork",
+	AS_RELOCK,
+	.acquire = acquire_to_keep,
+	.release = release,
+	.check = check,
 };
 
 /* denies */
@@ -189,9 +189,9 @@ static int break_lock(void *store, const char *name)
 }
 
 const struct oracle_driver driver_broken_denies = {
-    .name = "broken-denies",
-    AS_RELOCK,
-    .acquire = acquire,
-    .release = release_denying,
-    .break_lock = break_lock,
+	.name = "broken-denies",
+	AS_RELOCK,
+	.acquire = acquire,
+	.release = release_denying,
+	.break_lock = break_lock,
 };

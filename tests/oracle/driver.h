@@ -50,4 +50,4 @@ extern const struct oracle_driver driver_bare_ofd, driver_bare_flock;
 
 /* Wrong on purpose, each in one way: see driver-broken.c. */
 extern const struct oracle_driver driver_broken_none, driver_broken_early, driver_broken_deaf,
-    driver_broken_keeps, driver_broken_token, driver_broken_fork, driver_broken_denies;
+	driver_broken_keeps, driver_broken_token, driver_broken_fork, driver_broken_denies;

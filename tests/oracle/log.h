@@ -175,7 +175,7 @@ uint64_t log_stamp(struct oracle_log *log, enum event_kind kind, pid_t pid, uint
 
 /* The first failure counts; it ends the run. */
 void log_fail(struct oracle_log *log, enum failure_kind kind, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+	__attribute__((format(printf, 3, 4)));
 
 static inline void log_count(struct oracle_log *log, enum count_kind kind)
 {

@@ -13,9 +13,9 @@
 #include "scratch.h"
 
 static const struct oracle_driver *const drivers[] = {
-    &driver_relock,       &driver_bare_ofd,      &driver_bare_flock,   &driver_broken_none,
-    &driver_broken_early, &driver_broken_deaf,   &driver_broken_keeps, &driver_broken_token,
-    &driver_broken_fork,  &driver_broken_denies,
+	&driver_relock,       &driver_bare_ofd,      &driver_bare_flock,   &driver_broken_none,
+	&driver_broken_early, &driver_broken_deaf,   &driver_broken_keeps, &driver_broken_token,
+	&driver_broken_fork,  &driver_broken_denies,
 };
 
 static void __attribute__((noreturn)) usage(FILE *to, int status)
@@ -71,22 +71,22 @@ static uint64_t number_of(const char *text, uint64_t max)
 int main(int argc, char **argv)
 {
 	static const struct option names[] = {
-	    {"store", required_argument, NULL, 's'},
-	    {"fresh", required_argument, NULL, 'F'},
-	    {"driver", required_argument, NULL, 'd'},
-	    {"mix", required_argument, NULL, 'm'},
-	    {"seed", required_argument, NULL, 'S'},
-	    {"grants", required_argument, NULL, 'g'},
-	    {"processes", required_argument, NULL, 'p'},
-	    {"threads", required_argument, NULL, 't'},
-	    {"locks", required_argument, NULL, 'l'},
-	    {"kill-every", required_argument, NULL, 'k'},
-	    {"exit-every", required_argument, NULL, 'e'},
-	    {"fork-every", required_argument, NULL, 'f'},
-	    {"break-every", required_argument, NULL, 'b'},
-	    {"patience", required_argument, NULL, 'w'},
-	    {"help", no_argument, NULL, 'h'},
-	    {0},
+		{"store", required_argument, NULL, 's'},
+		{"fresh", required_argument, NULL, 'F'},
+		{"driver", required_argument, NULL, 'd'},
+		{"mix", required_argument, NULL, 'm'},
+		{"seed", required_argument, NULL, 'S'},
+		{"grants", required_argument, NULL, 'g'},
+		{"processes", required_argument, NULL, 'p'},
+		{"threads", required_argument, NULL, 't'},
+		{"locks", required_argument, NULL, 'l'},
+		{"kill-every", required_argument, NULL, 'k'},
+		{"exit-every", required_argument, NULL, 'e'},
+		{"fork-every", required_argument, NULL, 'f'},
+		{"break-every", required_argument, NULL, 'b'},
+		{"patience", required_argument, NULL, 'w'},
+		{"help", no_argument, NULL, 'h'},
+		{0},
 	};
 	struct oracle_options options = ORACLE_OPTIONS_INIT;
 	char *fresh = NULL;

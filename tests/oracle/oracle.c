@@ -43,11 +43,11 @@ static void on_sigchld(int signal)
 const char *failure_name(enum failure_kind kind)
 {
 	static const char *const names[] = {
-	    [FAILURE_NONE] = "nothing",        [FAILURE_OVERLAP] = "overlap",
-	    [FAILURE_TOKEN] = "token",         [FAILURE_LOST_WAKE_UP] = "lost wake-up",
-	    [FAILURE_STUCK] = "stuck",         [FAILURE_LEFT_BEHIND] = "left behind",
-	    [FAILURE_LOST_HOLD] = "lost hold", [FAILURE_ERROR] = "error",
-	    [FAILURE_CRASH] = "crash",
+		[FAILURE_NONE] = "nothing",        [FAILURE_OVERLAP] = "overlap",
+		[FAILURE_TOKEN] = "token",         [FAILURE_LOST_WAKE_UP] = "lost wake-up",
+		[FAILURE_STUCK] = "stuck",         [FAILURE_LEFT_BEHIND] = "left behind",
+		[FAILURE_LOST_HOLD] = "lost hold", [FAILURE_ERROR] = "error",
+		[FAILURE_CRASH] = "crash",
 	};
 
 	return names[kind];
@@ -263,10 +263,10 @@ static void diagnose(struct state *state)
 		int result = waiter ? try_lock(&state->run.options, lock) : 0;
 		if (waiter && result == 0)
 			log_fail(
-			    log, FAILURE_LOST_WAKE_UP,
-			    "lock %u: free, but pid %d waits for it, and nothing has moved for "
-			    "%d s",
-			    (unsigned)lock, (int)waiter, patience);
+				log, FAILURE_LOST_WAKE_UP,
+				"lock %u: free, but pid %d waits for it, and nothing has moved for "
+				"%d s",
+				(unsigned)lock, (int)waiter, patience);
 		else if (waiter && !holder)
 			log_fail(log, FAILURE_LEFT_BEHIND,
 				 "lock %u: pid %d waits for it, nobody is inside, but it is not to "
@@ -408,9 +408,9 @@ static uint32_t lives_needed(const struct oracle_options *options)
 enum failure_kind oracle(const struct oracle_options *options)
 {
 	struct state state = {
-	    .run = {.options = *options},
-	    .random = options->seed,
-	    .next_kill = options->kill_every,
+		.run = {.options = *options},
+		.random = options->seed,
+		.next_kill = options->kill_every,
 	};
 
 	if (options->processes == 0 || options->processes > PROCESSES_MAX || options->locks == 0 ||

@@ -33,7 +33,8 @@ static void ranges(void)
 	/* from the offset, from the end, backwards, without end */
 	set_and_map(fd, (struct flock){.l_type = F_UNLCK, .l_whence = SEEK_CUR, .l_len = 2});
 	set_and_map(
-	    fd, (struct flock){.l_type = F_WRLCK, .l_whence = SEEK_END, .l_start = -2, .l_len = 1});
+		fd,
+		(struct flock){.l_type = F_WRLCK, .l_whence = SEEK_END, .l_start = -2, .l_len = 1});
 	set_and_map(fd, (struct flock){.l_type = F_UNLCK, .l_start = 3, .l_len = -3});
 	set_and_map(fd, (struct flock){.l_type = F_WRLCK, .l_start = 9});
 	set_and_map(fd, (struct flock){.l_type = F_UNLCK});
@@ -81,9 +82,9 @@ static void left_in_pid(void)
 	for (size_t i = 0; i < sizeof pids / sizeof *pids; i++)
 		for (size_t j = 0; j < sizeof commands / sizeof *commands; j++)
 			say(is_left_alone(fd, commands[j], &here, pids[i]) &&
-				    is_left_alone(fd, commands[j], &elsewhere, pids[i])
-				? "ok"
-				: "?");
+					    is_left_alone(fd, commands[j], &elsewhere, pids[i])
+				    ? "ok"
+				    : "?");
 	/* errno is left alone by what succeeds. */
 	struct flock lock = {.l_type = F_UNLCK, .l_pid = 7};
 	errno = ENOTTY;
@@ -208,8 +209,8 @@ static void bad_lockf(void)
 static int call(int fd, int command, void *argument)
 {
 	return strcmp(subject_entry, "syscall") == 0
-		   ? (int)syscall(SYS_fcntl, fd, command, argument)
-		   : fcntl(fd, command, argument);
+		       ? (int)syscall(SYS_fcntl, fd, command, argument)
+		       : fcntl(fd, command, argument);
 }
 
 static void other_commands(void)
@@ -247,8 +248,8 @@ static void other_commands(void)
 	void *mapped = (void *)syscall(SYS_mmap, NULL, 4096L, (long)PROT_READ, (long)MAP_SHARED,
 				       (long)fd, 4096L);
 	say((long)mapped != -1 && ((uintptr_t)mapped & 4095) == 0 ? "mapped" : "?");
-	say_result(
-	    (int)syscall(SYS_mmap, NULL, 4096L, (long)PROT_READ, (long)MAP_SHARED, (long)fd, 1L));
+	say_result((int)syscall(SYS_mmap, NULL, 4096L, (long)PROT_READ, (long)MAP_SHARED, (long)fd,
+				1L));
 	say(syscall(SYS_getpid) == getpid() ? "pid" : "?");
 	say_result((int)syscall(-1L));
 }
@@ -288,14 +289,14 @@ static void test_for_read_lock(void)
 }
 
 const struct subject_case subject_calls[] = {
-    {"ranges", ranges},
-    {"ranges_by_lockf", ranges_by_lockf},
-    {"left_in_pid", left_in_pid},
-    {"bad_arguments", bad_arguments},
-    {"bad_pointers", bad_pointers},
-    {"bad_lockf", bad_lockf},
-    {"other_commands", other_commands},
-    {"own_ofd_and_flock", own_ofd_and_flock},
-    {"test_for_read_lock", test_for_read_lock},
-    {0},
+	{"ranges", ranges},
+	{"ranges_by_lockf", ranges_by_lockf},
+	{"left_in_pid", left_in_pid},
+	{"bad_arguments", bad_arguments},
+	{"bad_pointers", bad_pointers},
+	{"bad_lockf", bad_lockf},
+	{"other_commands", other_commands},
+	{"own_ofd_and_flock", own_ofd_and_flock},
+	{"test_for_read_lock", test_for_read_lock},
+	{0},
 };

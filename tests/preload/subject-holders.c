@@ -209,14 +209,14 @@ static void holder_without_descriptors(void)
 }
 
 const struct subject_case subject_holders[] = {
-    {"lock_and_unlock", lock_and_unlock},
-    {"lock_through_used_number", lock_through_used_number},
-    {"exec_and_unlock", exec_and_unlock},
-    {"unlock_after_exec", unlock_after_exec},
-    {"holder_of_many", holder_of_many},
-    {"holder_without_first_thread", holder_without_first_thread},
-    {"holder_beside_ourselves", holder_beside_ourselves},
-    {"holder_besides_own_open", holder_besides_own_open},
-    {"holder_without_descriptors", holder_without_descriptors},
-    {0},
+	{"lock_and_unlock", lock_and_unlock},
+	{"lock_through_used_number", lock_through_used_number},
+	{"exec_and_unlock", exec_and_unlock},
+	{"unlock_after_exec", unlock_after_exec},
+	{"holder_of_many", holder_of_many},
+	{"holder_without_first_thread", holder_without_first_thread},
+	{"holder_beside_ourselves", holder_beside_ourselves},
+	{"holder_besides_own_open", holder_besides_own_open},
+	{"holder_without_descriptors", holder_without_descriptors},
+	{0},
 };

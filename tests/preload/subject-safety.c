@@ -163,9 +163,9 @@ static void threads_count(void)
 }
 
 const struct subject_case subject_safety[] = {
-    {"without_malloc", without_malloc},
-    {"in_signal_handlers", in_signal_handlers},
-    {"in_vfork_child", in_vfork_child},
-    {"threads_count", threads_count},
-    {0},
+	{"without_malloc", without_malloc},
+	{"in_signal_handlers", in_signal_handlers},
+	{"in_vfork_child", in_vfork_child},
+	{"threads_count", threads_count},
+	{0},
 };

@@ -313,16 +313,16 @@ static void closed_by_another_thread(void)
 }
 
 const struct subject_case subject_waits[] = {
-    {"hold_lock", hold_lock},
-    {"try_lock", try_lock},
-    {"wait_and_take_lock", wait_and_take_lock},
-    {"ask_holder", ask_holder},
-    {"cycle", cycle},
-    {"interrupted", interrupted},
-    {"restarted", restarted},
-    {"jumped_out", jumped_out},
-    {"cancelled", cancelled},
-    {"cancelled_before", cancelled_before},
-    {"closed_by_another_thread", closed_by_another_thread},
-    {0},
+	{"hold_lock", hold_lock},
+	{"try_lock", try_lock},
+	{"wait_and_take_lock", wait_and_take_lock},
+	{"ask_holder", ask_holder},
+	{"cycle", cycle},
+	{"interrupted", interrupted},
+	{"restarted", restarted},
+	{"jumped_out", jumped_out},
+	{"cancelled", cancelled},
+	{"cancelled_before", cancelled_before},
+	{"closed_by_another_thread", closed_by_another_thread},
+	{0},
 };

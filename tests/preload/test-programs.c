@@ -22,12 +22,12 @@ static const char lose_by_reading[] = "import os, sys\n"
 				      "sys.stdin.read()\n";
 
 static const char lose_by_reading_fcntl[] =
-    "import fcntl, sys\n"
-    "f = open(sys.argv[1], 'r+')\n"
-    "fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB, 100, 10)\n"
-    "open(sys.argv[1]).read()\n"
-    "print('holds', end=' ', flush=True)\n"
-    "sys.stdin.read()\n";
+	"import fcntl, sys\n"
+	"f = open(sys.argv[1], 'r+')\n"
+	"fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB, 100, 10)\n"
+	"open(sys.argv[1]).read()\n"
+	"print('holds', end=' ', flush=True)\n"
+	"sys.stdin.read()\n";
 
 /* Two threads, each with an open of its own, in a critical section at once. */
 static const char threads[] = "import os, sys, threading\n"
@@ -44,7 +44,7 @@ static const char threads[] = "import os, sys, threading\n"
 static const char *try_natively(const char *file)
 {
 	return program_says(&(struct program_start){
-	    .regime = NATIVE, .arguments = {"preload-subject", "try_lock", file, "fcntl"}});
+		.regime = NATIVE, .arguments = {"preload-subject", "try_lock", file, "fcntl"}});
 }
 
 static void check_loses(const char *program_text, const char *native, const char *shim)
@@ -53,8 +53,8 @@ static void check_loses(const char *program_text, const char *native, const char
 		const char *file = fresh_file();
 		struct program_output output;
 		struct program holder = program_start(&(struct program_start){
-		    .regime = (enum regime)regime,
-		    .arguments = {getenv("RELOCK_TEST_PYTHON"), "-c", program_text, file},
+			.regime = (enum regime)regime,
+			.arguments = {getenv("RELOCK_TEST_PYTHON"), "-c", program_text, file},
 		});
 		assert_string_equal(program_words(&holder, 1), "holds");
 		assert_string_equal(try_natively(file), regime == NATIVE ? native : shim);
@@ -80,7 +80,7 @@ static void python_fcntl_lockf(void **state)
 static void python_threads(void **state)
 {
 	struct program_start start = {
-	    .arguments = {getenv("RELOCK_TEST_PYTHON"), "-c", threads, fresh_file()}};
+		.arguments = {getenv("RELOCK_TEST_PYTHON"), "-c", threads, fresh_file()}};
 
 	(void)state;
 	assert_string_equal(program_says(&start), "2");
@@ -89,9 +89,9 @@ static void python_threads(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(python_os_lockf),
-    cmocka_unit_test(python_fcntl_lockf),
-    cmocka_unit_test(python_threads),
+	cmocka_unit_test(python_os_lockf),
+	cmocka_unit_test(python_fcntl_lockf),
+	cmocka_unit_test(python_threads),
 };
 
 int main(void)

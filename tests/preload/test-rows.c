@@ -40,8 +40,8 @@ struct row {
 static void check(const struct row *row, enum regime regime, const char *entry)
 {
 	struct program_start start = {
-	    .regime = regime,
-	    .arguments = {"preload-subject", row->subject_case, fresh_file(), entry},
+		.regime = regime,
+		.arguments = {"preload-subject", row->subject_case, fresh_file(), entry},
 	};
 	const char *expected = regime == NATIVE ? row->native : row->ofd;
 	const char *said = program_says(&start);
@@ -68,8 +68,8 @@ static struct program start_subject(enum regime regime, const char *subject_case
 				    const char *entry)
 {
 	return program_start(&(struct program_start){
-	    .regime = regime,
-	    .arguments = {"preload-subject", subject_case, file, entry},
+		.regime = regime,
+		.arguments = {"preload-subject", subject_case, file, entry},
 	});
 }
 

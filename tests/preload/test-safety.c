@@ -28,8 +28,8 @@
 static const char *subject_says(enum regime regime, const char *subject_case)
 {
 	return program_says(&(struct program_start){
-	    .regime = regime,
-	    .arguments = {"preload-subject", subject_case, fresh_file(), "fcntl"},
+		.regime = regime,
+		.arguments = {"preload-subject", subject_case, fresh_file(), "fcntl"},
 	});
 }
 
@@ -37,8 +37,8 @@ static const char *subject_says(enum regime regime, const char *subject_case)
 
 static const char *readelf(const char *option)
 {
-	return program_says(
-	    &(struct program_start){.arguments = {"/usr/bin/readelf", "-W", option, shim_path()}});
+	return program_says(&(struct program_start){
+		.arguments = {"/usr/bin/readelf", "-W", option, shim_path()}});
 }
 
 static void needs_libc_and_nothing_else(void **state)
@@ -111,8 +111,8 @@ static void uses_no_malloc(void **state)
 static void works_in_signal_handlers(void **state)
 {
 	struct program_start start = {
-	    .regime = SHIM,
-	    .arguments = {"preload-subject", "in_signal_handlers", fresh_file(), "fcntl"}};
+		.regime = SHIM,
+		.arguments = {"preload-subject", "in_signal_handlers", fresh_file(), "fcntl"}};
 	char debug[128];
 
 	(void)state;
@@ -187,7 +187,8 @@ static void check_out_of_sight(struct program_start ask)
 		skip();
 	}
 	struct program holder = program_start(&(struct program_start){
-	    .regime = SHIM, .arguments = {"preload-subject", "hold_lock", fresh_file(), "fcntl"}});
+		.regime = SHIM,
+		.arguments = {"preload-subject", "hold_lock", fresh_file(), "fcntl"}});
 	program_words(&holder, 1);
 	assert_string_equal(program_says(&ask), "ok 0");
 	program_finish(&holder, &output);
@@ -200,8 +201,8 @@ static void row_12_holder_of_another_user(void **state)
 	(void)state;
 	snprintf(file, sizeof file, "%s", fresh_file());
 	check_out_of_sight((struct program_start){
-	    .regime = SHIM,
-	    .arguments = {"preload-subject", "ask_holder", file, "fcntl", NOBODY},
+		.regime = SHIM,
+		.arguments = {"preload-subject", "ask_holder", file, "fcntl", NOBODY},
 	});
 }
 
@@ -214,9 +215,9 @@ static void row_12_holder_in_another_pid_namespace(void **state)
 	snprintf(file, sizeof file, "%s", fresh_file());
 	snprintf(subject, sizeof subject, "%s/preload-subject", getenv("RELOCK_TEST_PROGRAMS"));
 	check_out_of_sight((struct program_start){
-	    .regime = SHIM,
-	    .arguments = {"/usr/bin/unshare", "--pid", "--fork", subject, "ask_holder", file,
-			  "fcntl"},
+		.regime = SHIM,
+		.arguments = {"/usr/bin/unshare", "--pid", "--fork", subject, "ask_holder", file,
+			      "fcntl"},
 	});
 }
 
@@ -233,13 +234,13 @@ static void sandboxed_run(const char *rule, const char *subject_case, const char
 
 	snprintf(subject, sizeof subject, "%s/preload-subject", getenv("RELOCK_TEST_PROGRAMS"));
 	program_run(
-	    &(struct program_start){
-		.regime = SHIM,
-		.arguments = {"preload-sandbox", rule, "--", subject, subject_case, fresh_file(),
-			      "fcntl"},
-		.settings = {setting},
-	    },
-	    ret);
+		&(struct program_start){
+			.regime = SHIM,
+			.arguments = {"preload-sandbox", rule, "--", subject, subject_case,
+				      fresh_file(), "fcntl"},
+			.settings = {setting},
+		},
+		ret);
 	assert_int_equal(ret->status, 0);
 }
 
@@ -343,7 +344,7 @@ static int mount_fuse(void **state)
 	snprintf(mount_point.file, sizeof mount_point.file, "%s/file", mount_point.folder);
 	mkdir(mount_point.folder, 0755);
 	mount_point.server = program_start(
-	    &(struct program_start){.arguments = {"one-file-fs", "-f", mount_point.folder}});
+		&(struct program_start){.arguments = {"one-file-fs", "-f", mount_point.folder}});
 	mount_point.is_mounted = await_mount(mount_point.folder);
 	return mount_point.is_mounted ? 0 : -1;
 }
@@ -368,8 +369,8 @@ static const char *says_on_fuse(const char *subject_case)
 		skip();
 	}
 	return program_says(&(struct program_start){
-	    .regime = SHIM,
-	    .arguments = {"preload-subject", subject_case, mount_point.file, "fcntl"}});
+		.regime = SHIM,
+		.arguments = {"preload-subject", subject_case, mount_point.file, "fcntl"}});
 }
 
 static void legacy_locks_on_fuse(void **state)
@@ -394,29 +395,30 @@ static void legacy_lock_on_fuse_is_unlocked_after_exec(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(needs_libc_and_nothing_else),
-    cmocka_unit_test(binds_its_symbols_at_start),
-    cmocka_unit_test(exports_what_it_intercepts),
-    cmocka_unit_test(locks_before_constructors),
-    cmocka_unit_test(uses_no_malloc),
-    cmocka_unit_test(works_in_signal_handlers),
-    cmocka_unit_test(works_in_vfork_child),
-    cmocka_unit_test(threads_exclude_each_other),
-    cmocka_unit_test(row_12_holder_of_many_ranges),
-    cmocka_unit_test(row_12_holder_whose_first_thread_ended),
-    cmocka_unit_test(row_12_holder_beside_our_own_description),
-    cmocka_unit_test(row_13_another_process_before_another_open),
-    cmocka_unit_test(row_12_no_descriptors_left),
-    cmocka_unit_test(row_12_holder_of_another_user),
-    cmocka_unit_test(row_12_holder_in_another_pid_namespace),
-    cmocka_unit_test(no_ofd_locks_at_all),
-    cmocka_unit_test(no_ofd_locks_and_bad_arguments),
-    cmocka_unit_test(no_statx),
-    cmocka_unit_test(no_kcmp),
-    cmocka_unit_test_setup_teardown(legacy_locks_on_fuse, mount_fuse, unmount_fuse),
-    cmocka_unit_test_setup_teardown(legacy_locks_on_fuse_after_ofd_locks, mount_fuse, unmount_fuse),
-    cmocka_unit_test_setup_teardown(legacy_lock_on_fuse_is_unlocked_after_exec, mount_fuse,
-				    unmount_fuse),
+	cmocka_unit_test(needs_libc_and_nothing_else),
+	cmocka_unit_test(binds_its_symbols_at_start),
+	cmocka_unit_test(exports_what_it_intercepts),
+	cmocka_unit_test(locks_before_constructors),
+	cmocka_unit_test(uses_no_malloc),
+	cmocka_unit_test(works_in_signal_handlers),
+	cmocka_unit_test(works_in_vfork_child),
+	cmocka_unit_test(threads_exclude_each_other),
+	cmocka_unit_test(row_12_holder_of_many_ranges),
+	cmocka_unit_test(row_12_holder_whose_first_thread_ended),
+	cmocka_unit_test(row_12_holder_beside_our_own_description),
+	cmocka_unit_test(row_13_another_process_before_another_open),
+	cmocka_unit_test(row_12_no_descriptors_left),
+	cmocka_unit_test(row_12_holder_of_another_user),
+	cmocka_unit_test(row_12_holder_in_another_pid_namespace),
+	cmocka_unit_test(no_ofd_locks_at_all),
+	cmocka_unit_test(no_ofd_locks_and_bad_arguments),
+	cmocka_unit_test(no_statx),
+	cmocka_unit_test(no_kcmp),
+	cmocka_unit_test_setup_teardown(legacy_locks_on_fuse, mount_fuse, unmount_fuse),
+	cmocka_unit_test_setup_teardown(legacy_locks_on_fuse_after_ofd_locks, mount_fuse,
+					unmount_fuse),
+	cmocka_unit_test_setup_teardown(legacy_lock_on_fuse_is_unlocked_after_exec, mount_fuse,
+					unmount_fuse),
 };
 
 int main(void)

@@ -15,12 +15,12 @@
 static void run_with(const char *setting, const char *subject_case, struct program_output *ret)
 {
 	program_run(
-	    &(struct program_start){
-		.regime = SHIM,
-		.arguments = {"preload-subject", subject_case, fresh_file(), "fcntl"},
-		.settings = {setting},
-	    },
-	    ret);
+		&(struct program_start){
+			.regime = SHIM,
+			.arguments = {"preload-subject", subject_case, fresh_file(), "fcntl"},
+			.settings = {setting},
+		},
+		ret);
 	assert_int_equal(ret->status, 0);
 }
 
@@ -72,8 +72,8 @@ static void nonsense_is_asked_for(void **state)
 	/* All of the legacy calls. */
 	run_with("RELOCK_SEMANTICS=x", "bad_pointers", &output);
 	assert_string_equal(output.out, program_says(&(struct program_start){
-					    .arguments = {"preload-subject", "bad_pointers",
-							  fresh_file(), "fcntl"}}));
+						.arguments = {"preload-subject", "bad_pointers",
+							      fresh_file(), "fcntl"}}));
 }
 
 /* Even then F_GETLK names the holder of an OFD lock, where the kernel says -1. */
@@ -85,15 +85,15 @@ static void nonsense_is_asked_for_and_the_holder_named(void **state)
 
 	(void)state;
 	struct program holder = program_start(&(struct program_start){
-	    .regime = SHIM, .arguments = {"preload-subject", "hold_lock", file, "fcntl"}});
+		.regime = SHIM, .arguments = {"preload-subject", "hold_lock", file, "fcntl"}});
 	program_words(&holder, 1);
 	program_run(
-	    &(struct program_start){
-		.regime = SHIM,
-		.arguments = {"preload-subject", "ask_holder", file, "fcntl"},
-		.settings = {"RELOCK_SEMANTICS=x"},
-	    },
-	    &output);
+		&(struct program_start){
+			.regime = SHIM,
+			.arguments = {"preload-subject", "ask_holder", file, "fcntl"},
+			.settings = {"RELOCK_SEMANTICS=x"},
+		},
+		&output);
 	snprintf(expected, sizeof expected, "ok %d", (int)holder.pid);
 	assert_string_equal(output.out, expected);
 	program_finish(&holder, &output);
@@ -102,39 +102,39 @@ static void nonsense_is_asked_for_and_the_holder_named(void **state)
 /* Debug lines */
 
 static const char python[] =
-    "import fcntl, os, struct, sys\n"
-    "f = open(sys.argv[1], 'r+')\n"
-    "g = open(sys.argv[1], 'r+')\n"
-    "def get(file, *range):\n"
-    "    fcntl.fcntl(file, fcntl.F_GETLK, struct.pack('hhqqi4x', fcntl.F_WRLCK, *range, 0))\n"
-    "os.chdir('/')\n"
-    "fcntl.lockf(f, fcntl.LOCK_EX)\n"
-    "fcntl.lockf(f, fcntl.LOCK_UN, 10, 5)\n"
-    "f.seek(3)\n"
-    "os.lockf(f.fileno(), os.F_LOCK, 4)\n"
-    "os.lockf(f.fileno(), os.F_TEST, 4)\n"
-    "os.lockf(f.fileno(), os.F_TLOCK, -2)\n"
-    "get(g, 0, 2, 2)\n"
-    "get(f, 2, 2, 2)\n"
-    "for call in (lambda: os.lockf(g.fileno(), os.F_TLOCK, 0),\n"
-    "             lambda: fcntl.lockf(g, fcntl.LOCK_EX, 1, -5),\n"
-    "             lambda: os.lockf(77, os.F_ULOCK, 0)):\n"
-    "    try: call()\n"
-    "    except OSError: pass\n";
+	"import fcntl, os, struct, sys\n"
+	"f = open(sys.argv[1], 'r+')\n"
+	"g = open(sys.argv[1], 'r+')\n"
+	"def get(file, *range):\n"
+	"    fcntl.fcntl(file, fcntl.F_GETLK, struct.pack('hhqqi4x', fcntl.F_WRLCK, *range, 0))\n"
+	"os.chdir('/')\n"
+	"fcntl.lockf(f, fcntl.LOCK_EX)\n"
+	"fcntl.lockf(f, fcntl.LOCK_UN, 10, 5)\n"
+	"f.seek(3)\n"
+	"os.lockf(f.fileno(), os.F_LOCK, 4)\n"
+	"os.lockf(f.fileno(), os.F_TEST, 4)\n"
+	"os.lockf(f.fileno(), os.F_TLOCK, -2)\n"
+	"get(g, 0, 2, 2)\n"
+	"get(f, 2, 2, 2)\n"
+	"for call in (lambda: os.lockf(g.fileno(), os.F_TLOCK, 0),\n"
+	"             lambda: fcntl.lockf(g, fcntl.LOCK_EX, 1, -5),\n"
+	"             lambda: os.lockf(77, os.F_ULOCK, 0)):\n"
+	"    try: call()\n"
+	"    except OSError: pass\n";
 
 static void check_python_lines(const char *said, pid_t pid, const char *file)
 {
 	static const char *const calls[] = {
-	    "fd 3 %s: fcntl(F_SETLKW) write 0-EOF = ok (ofd)",
-	    "fd 3 %s: fcntl(F_SETLKW) unlock 5-14 = ok (ofd)",
-	    "fd 3 %s: lockf(F_LOCK) write 3-6 = ok (ofd)",
-	    "fd 3 %s: lockf(F_TEST) read 3-6 = ok (ofd)",
-	    "fd 3 %s: lockf(F_TLOCK) write 1-2 = ok (ofd)",
-	    "fd 4 %s: fcntl(F_GETLK) write 2-3 = held: write 0-6 by PID (ofd)",
-	    "fd 3 %s: fcntl(F_GETLK) write 2-3 = free (ofd)",
-	    "fd 4 %s: lockf(F_TLOCK) write 0-EOF = EAGAIN (ofd)",
-	    "fd 4 %s: fcntl(F_SETLKW) write whence 0 start -5 length 1 = EINVAL (ofd)",
-	    "fd 77 ?: lockf(F_ULOCK) unlock whence 1 start 0 length 0 = EBADF (ofd)",
+		"fd 3 %s: fcntl(F_SETLKW) write 0-EOF = ok (ofd)",
+		"fd 3 %s: fcntl(F_SETLKW) unlock 5-14 = ok (ofd)",
+		"fd 3 %s: lockf(F_LOCK) write 3-6 = ok (ofd)",
+		"fd 3 %s: lockf(F_TEST) read 3-6 = ok (ofd)",
+		"fd 3 %s: lockf(F_TLOCK) write 1-2 = ok (ofd)",
+		"fd 4 %s: fcntl(F_GETLK) write 2-3 = held: write 0-6 by PID (ofd)",
+		"fd 3 %s: fcntl(F_GETLK) write 2-3 = free (ofd)",
+		"fd 4 %s: lockf(F_TLOCK) write 0-EOF = EAGAIN (ofd)",
+		"fd 4 %s: fcntl(F_SETLKW) write whence 0 start -5 length 1 = EINVAL (ofd)",
+		"fd 77 ?: lockf(F_ULOCK) unlock whence 1 start 0 length 0 = EBADF (ofd)",
 	};
 	char expected[PROGRAM_OUTPUT_SIZE] = "", call[512], holder[32];
 
@@ -158,9 +158,9 @@ static void check_python_lines(const char *said, pid_t pid, const char *file)
 static struct program_start python_start(const char *file, const char *setting)
 {
 	return (struct program_start){
-	    .regime = SHIM,
-	    .arguments = {getenv("RELOCK_TEST_PYTHON"), "-S", "-c", python, file},
-	    .settings = {setting},
+		.regime = SHIM,
+		.arguments = {getenv("RELOCK_TEST_PYTHON"), "-S", "-c", python, file},
+		.settings = {setting},
 	};
 }
 
@@ -255,12 +255,12 @@ static void debug_line_of_an_ugly_path(void **state)
 	snprintf(link, sizeof link, "%s\\x0a\\x1b[1m\\x7f\\xc3\\xbc", plain);
 	assert_int_equal(rename(plain, ugly), 0);
 	program_run(
-	    &(struct program_start){
-		.regime = SHIM,
-		.arguments = {"preload-subject", "close_last_duplicate", ugly, "fcntl"},
-		.settings = {"RELOCK_DEBUG=1"},
-	    },
-	    &output);
+		&(struct program_start){
+			.regime = SHIM,
+			.arguments = {"preload-subject", "close_last_duplicate", ugly, "fcntl"},
+			.settings = {"RELOCK_DEBUG=1"},
+		},
+		&output);
 	unlink(ugly);
 	assert_non_null(strstr(output.error, link));
 	assert_null(strchr(output.error, '\n'));
@@ -277,17 +277,17 @@ static void debug_line_of_a_bad_pointer(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(ofd_is_asked_for),
-    cmocka_unit_test(nothing_is_asked_for),
-    cmocka_unit_test(process_is_asked_for),
-    cmocka_unit_test(nonsense_is_asked_for),
-    cmocka_unit_test(nonsense_is_asked_for_and_the_holder_named),
-    cmocka_unit_test(debug_lines_on_standard_error),
-    cmocka_unit_test(no_debug_lines),
-    cmocka_unit_test(debug_lines_in_a_file),
-    cmocka_unit_test(debug_file_that_cannot_be),
-    cmocka_unit_test(debug_line_of_an_ugly_path),
-    cmocka_unit_test(debug_line_of_a_bad_pointer),
+	cmocka_unit_test(ofd_is_asked_for),
+	cmocka_unit_test(nothing_is_asked_for),
+	cmocka_unit_test(process_is_asked_for),
+	cmocka_unit_test(nonsense_is_asked_for),
+	cmocka_unit_test(nonsense_is_asked_for_and_the_holder_named),
+	cmocka_unit_test(debug_lines_on_standard_error),
+	cmocka_unit_test(no_debug_lines),
+	cmocka_unit_test(debug_lines_in_a_file),
+	cmocka_unit_test(debug_file_that_cannot_be),
+	cmocka_unit_test(debug_line_of_an_ugly_path),
+	cmocka_unit_test(debug_line_of_a_bad_pointer),
 };
 
 int main(void)
