@@ -98,6 +98,9 @@ void break_unlink(fuse_req_t request, fuse_ino_t parent, const char *name)
 		fuse_reply_err(request, EPERM);
 		return;
 	}
-	(void)grant_break(mount, entry);
+	const struct fuse_ctx *context = fuse_req_ctx(request);
+	struct process by;
+	process_of_thread(&by, context->pid, context->uid, context->gid);
+	(void)grant_break(mount, entry, &by);
 	fuse_reply_err(request, 0);
 }

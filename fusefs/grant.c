@@ -450,8 +450,12 @@ int grant_upgrade(struct mount *mount, struct handle *handle)
 	return 0;
 }
 
-bool grant_break(struct mount *mount, struct entry *entry)
+bool grant_break(struct mount *mount, struct entry *entry, const struct process *by)
 {
+	const struct handle *handle;
+
+	TAILQ_FOREACH(handle, &entry->holders, in_holders)
+	(void)relock_mark_broken(handle->lock, by->pid, by->uid, by->command);
 	bool broken = break_holders(mount, entry);
 
 	if (broken)

@@ -28,9 +28,9 @@ int grant_downgrade(struct mount *mount, struct handle *handle);
 /* From shared to exclusive, if no other holds it: -EAGAIN. */
 int grant_upgrade(struct mount *mount, struct handle *handle);
 
-/* Takes the lock from all its holders of this mount, and gives it to the next
- * waiter.  False: none of them held it. */
-bool grant_break(struct mount *mount, struct entry *entry);
+/* Takes the lock from all its holders of this mount, as `by` wants it, and gives
+ * it to the next waiter.  False: none of them held it. */
+bool grant_break(struct mount *mount, struct entry *entry, const struct process *by);
 
 /* The handle holds, also as far as the store knows: 0.  -ESTALE: it was broken;
  * -EPERM: it holds nothing. */

@@ -72,6 +72,7 @@ static int mark(int fd, const struct file_holder *holder, enum lock_line_type ty
 static int break_holder(const struct file_store *store, const char *name,
 			const struct file_look *look, const struct file_holder *holder)
 {
+	const struct breaker by = {getpid(), geteuid(), process_self()->command};
 	const enum hold_mode none = HOLD_NONE;
 	CLEANUP_CLOSE int fd = -1;
 	struct lock_line line;
@@ -91,7 +92,7 @@ static int break_holder(const struct file_store *store, const char *name,
 	if (result < 0) /* gone by itself */
 		return result == -ESRCH || result == -EBADF ? 0 : result;
 	if (descriptor_holds(getpid(), fd, store->primitive->line_type, &look->id, &line) == 0) {
-		struct lock_line posix;
+		struct lock_line posix = {0};
 		/* A legacy record lock belongs to the process: nobody else can
 		 * give it back. */
 		if (descriptor_holds(holder->pid, holder->fd, LOCK_LINE_POSIX, &look->id, &posix) ==
@@ -108,8 +109,7 @@ static int break_holder(const struct file_store *store, const char *name,
 	if (result <= 0)
 		return result;
 	if (holder->slot && look->writable)
-		lock_record_end(look->fd, holder->slot_number, holder->slot->record.hold,
-				RELOCK_END_BROKEN);
+		lock_record_end(look->fd, holder->slot_number, holder->slot->record.hold, &by);
 	return store->primitive->wait.set(fd, &none, false);
 }
 

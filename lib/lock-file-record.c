@@ -84,6 +84,7 @@ int lock_record_write(struct file_lock *file)
 	size_t length = SLOT_INFO_OFFSET + record->info_length;
 
 	record->checksum = record_checksum(record, file->constant_sum);
+	file->ended = false;
 	ssize_t written = pwrite(file->fd, file->image, length, slot_offset(file->slot));
 	if (written == (ssize_t)length)
 		return 0;
@@ -92,15 +93,18 @@ int lock_record_write(struct file_lock *file)
 	return error;
 }
 
-int lock_record_end(int fd, size_t slot, uint64_t hold, enum relock_end how)
+int lock_record_end(int fd, size_t slot, uint64_t hold, const struct breaker *by)
 {
-	struct record_end end = {.hold = hold, .when = moment_now(), .how = how};
+	struct record_end end = {
+		.hold = hold,
+		.when = moment_now(),
+		.how = by ? RELOCK_END_BROKEN : RELOCK_END_RELEASED,
+	};
 
-	if (how == RELOCK_END_BROKEN) {
-		const struct self *self = process_self();
-		end.by_pid = self->pid;
-		end.by_uid = geteuid();
-		copy_text(end.by_command, sizeof end.by_command, self->command);
+	if (by) {
+		end.by_pid = by->pid;
+		end.by_uid = by->uid;
+		copy_text(end.by_command, sizeof end.by_command, by->command);
 	}
 	end.checksum = record_end_checksum(&end);
 	ssize_t written = pwrite(fd, &end, sizeof end, slot_offset(slot) + SLOT_END_OFFSET);
@@ -178,7 +182,7 @@ void lock_record_convert(struct file_lock *file, enum hold_mode mode)
 	if (mode == HOLD_EXCLUSIVE) {
 		lock_record_exclusive(file);
 		if (was_recorded && old_slot != 0)
-			lock_record_end(file->fd, old_slot, old_hold, RELOCK_END_RELEASED);
+			lock_record_end(file->fd, old_slot, old_hold, NULL);
 	} else if (was_recorded) {
 		file->recorded = lock_record_write(file) == 0;
 	}

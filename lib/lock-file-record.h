@@ -33,5 +33,5 @@ int lock_record_set_info(struct file_lock *file, const void *info, size_t length
 /* Writes the record of the present hold. */
 int lock_record_write(struct file_lock *file);
 
-/* Marks how the hold of the slot ended. */
-int lock_record_end(int fd, size_t slot, uint64_t hold, enum relock_end how);
+/* Marks the hold of the slot as ended: released, or broken by somebody. */
+int lock_record_end(int fd, size_t slot, uint64_t hold, const struct breaker *by);

@@ -182,15 +182,19 @@ int lock_file_check(relock_lock *lock)
 		      lock->name);
 }
 
+static void record_release(const struct file_lock *file)
+{
+	if (file->recorded && !file->ended)
+		lock_record_end(file->fd, file->slot, file->image->record.hold, NULL);
+}
+
 int lock_file_release(relock_lock *lock)
 {
 	const struct lock_primitive *primitive = file_store_of(lock->store)->primitive;
 	struct file_lock *file = file_lock_of(lock);
 	const enum hold_mode none = HOLD_NONE;
 
-	if (file->recorded)
-		lock_record_end(file->fd, file->slot, file->image->record.hold,
-				RELOCK_END_RELEASED);
+	record_release(file);
 	bool replaced = false;
 	if (primitive->before_release) {
 		int result = check_broken(lock);
@@ -220,9 +224,7 @@ int lock_file_leave(relock_lock *lock)
 	int result = check_broken(lock);
 	if (result < 0)
 		return result;
-	if (file->recorded)
-		lock_record_end(file->fd, file->slot, file->image->record.hold,
-				RELOCK_END_RELEASED);
+	record_release(file);
 	lock_file_close(file);
 	return 0;
 }
@@ -276,6 +278,18 @@ int lock_file_set_info(relock_lock *lock, const void *info, size_t length)
 	if (!file->recorded)
 		return failed(-ENODATA, "%s: the lock file cannot be written to", lock->name);
 	return lock_record_set_info(file, info, length);
+}
+
+int lock_file_mark_broken(relock_lock *lock, const struct breaker *by)
+{
+	struct file_lock *file = file_lock_of(lock);
+
+	int result = check_broken(lock);
+	if (result < 0 || !file->recorded)
+		return result;
+	result = lock_record_end(file->fd, file->slot, file->image->record.hold, by);
+	file->ended = result == 0;
+	return result;
 }
 
 int lock_file_token(const relock_lock *lock, uint64_t *ret)

@@ -51,6 +51,7 @@ struct file_lock {
 	bool linked;   /* has other names: then it is not ours to write into */
 	bool strange;  /* not looked at since it was opened, see no_orphan() */
 	bool recorded; /* the present hold has a record */
+	bool ended;    /* which says already how it ends */
 	bool plain;    /* the image is that of a request without any particulars */
 	bool stamped;  /* `stamp` is set */
 	dev_t device;
@@ -88,6 +89,7 @@ int lock_file_leave(relock_lock *lock);
 int lock_file_convert(relock_lock *lock, const struct grant *grant);
 int lock_file_pass(relock_lock *lock, const struct grant *grant);
 int lock_file_check(relock_lock *lock);
+int lock_file_mark_broken(relock_lock *lock, const struct breaker *by);
 int lock_file_set_info(relock_lock *lock, const void *info, size_t length);
 int lock_file_token(const relock_lock *lock, uint64_t *ret);
 int lock_file_fd(const relock_lock *lock);
@@ -103,9 +105,10 @@ int lock_file_prune(relock_store *store, const char *name, int64_t age);
 	.store_size = sizeof(struct file_store), .close = lock_file_store_close,                   \
 	.acquire = lock_file_acquire, .release = lock_file_release, .convert = lock_file_convert,  \
 	.leave = lock_file_leave, .pass = lock_file_pass, .check = lock_file_check,                \
-	.set_info = lock_file_set_info, .token = lock_file_token, .fd = lock_file_fd,              \
-	.probe = lock_file_probe, .look = lock_file_look, .each_name = lock_file_each_name,        \
-	.break_hold = lock_file_break, .prune = lock_file_prune
+	.set_info = lock_file_set_info, .mark_broken = lock_file_mark_broken,                      \
+	.token = lock_file_token, .fd = lock_file_fd, .probe = lock_file_probe,                    \
+	.look = lock_file_look, .each_name = lock_file_each_name, .break_hold = lock_file_break,   \
+	.prune = lock_file_prune
 
 /* lock-file-open.c */
 

@@ -16,6 +16,7 @@
 #include "clock.h"
 #include "fork.h"
 #include "message.h"
+#include "record.h"
 #include "store.h"
 
 static int open_in(relock_lock **ret, relock_store *store, bool owns_store, const char *name,
@@ -382,6 +383,18 @@ int relock_check(relock_lock *lock)
 	bool held = lock->held;
 	pthread_mutex_unlock(&lock->mutex);
 	return held ? on_hold(lock, check, NULL) : -ENOENT;
+}
+
+static int mark_broken(relock_lock *lock, void *argument)
+{
+	return lock->store->operations->mark_broken(lock, argument);
+}
+
+int relock_mark_broken(relock_lock *lock, pid_t pid, uid_t uid, const char *command)
+{
+	struct breaker by = {pid, uid, command};
+
+	return on_hold(lock, mark_broken, &by);
 }
 
 struct text {

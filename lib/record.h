@@ -91,6 +91,13 @@ static inline off_t slot_offset(size_t number)
 	return (off_t)(number * SLOT_SIZE);
 }
 
+/* Who breaks a lock. */
+struct breaker {
+	pid_t pid;
+	uid_t uid;
+	const char *command;
+};
+
 /* Part of the checksum that covers what stays the same for a handle. */
 uint64_t record_constant_sum(const struct record *record, const char *info);
 

@@ -278,6 +278,16 @@ int relock_leave(relock_lock *lock);
 int relock_pass(relock_lock *lock, const struct relock_request *request);
 
 /*
+ * Says in the record that this hold is about to be ended by somebody else's
+ * will, and by whose; the release that follows leaves that as it is, and so
+ * does a crash. For programs that hold on others' behalf, and are asked to give
+ * back. `command` may be NULL.
+ *
+ * -ENOENT -ESTALE as relock_check(); errors of pwrite(2)
+ */
+int relock_mark_broken(relock_lock *lock, pid_t pid, uid_t uid, const char *command);
+
+/*
  * Does this handle still hold the lock?  Two cheap system calls.
  *
  * 0, -ENOENT (holds nothing), -ESTALE (it was broken, or its file was removed

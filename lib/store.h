@@ -21,6 +21,7 @@
 
 #include "relock.h"
 
+struct breaker;
 struct snapshot;
 
 /* A request that has been checked. */
@@ -64,6 +65,8 @@ struct store_operations {
 	int (*convert)(relock_lock *lock, const struct grant *grant);
 	int (*pass)(relock_lock *lock, const struct grant *grant);
 	int (*check)(relock_lock *lock);
+	/* Records that the hold is about to end, by somebody's will. */
+	int (*mark_broken)(relock_lock *lock, const struct breaker *by);
 	int (*set_info)(relock_lock *lock, const void *info, size_t length);
 	int (*token)(const relock_lock *lock, uint64_t *ret);
 	int (*fd)(const relock_lock *lock);

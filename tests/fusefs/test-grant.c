@@ -250,7 +250,7 @@ static void a_break_tells_the_holder_and_serves_the_next(void **state)
 {
 	struct asker *holder = ask(RELOCK_EXCLUSIVE, false), *next = ask(RELOCK_EXCLUSIVE, false);
 
-	assert_true(grant_break(&bench->mount, bench->entry));
+	assert_true(grant_break(&bench->mount, bench->entry, &(struct process){.pid = 1}));
 	assert_int_equal(next->answer, 0);
 	assert_int_equal(grant_check(&bench->mount, holder->waiter.handle), -ESTALE);
 	assert_int_equal(grant_set_info(&bench->mount, holder->waiter.handle, "x", 1), -ESTALE);
@@ -259,7 +259,7 @@ static void a_break_tells_the_holder_and_serves_the_next(void **state)
 	release(holder);
 	assert_int_equal(grant_check(&bench->mount, next->waiter.handle), 0);
 	release(next);
-	assert_false(grant_break(&bench->mount, bench->entry));
+	assert_false(grant_break(&bench->mount, bench->entry, &(struct process){.pid = 1}));
 }
 
 static void upgrade_and_downgrade(void **state)

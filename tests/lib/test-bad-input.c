@@ -675,7 +675,7 @@ static int in_another_pid_namespace(struct peer *self, void *argument)
 		peer_say(self, try_lock(lock));
 		if (relock_lock_status(lock, &status) < 0)
 			_exit(2);
-		peer_say(self, status->state);
+		peer_say(self, (int)status->state);
 		peer_say(self, status->holder_count == 1 && status->holders[0].command
 				       ? status->holders[0].pid
 				       : -1);

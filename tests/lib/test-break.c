@@ -336,6 +336,24 @@ static void unget_of_another_hold_is_eperm(void **state)
 	relock_lock_close(lock);
 }
 
+/* Who holds for others says so when it gives back because it was asked. */
+static void holder_records_who_broke_it(void **state)
+{
+	relock_lock *lock = handle(*state, "demo");
+
+	assert_int_equal(relock_mark_broken(lock, 4711, 1000, "rm"), -ENOENT);
+	assert_int_equal(try_lock(lock), 0);
+	assert_int_equal(relock_mark_broken(lock, 4711, 1000, "rm"), 0);
+	assert_int_equal(try_elsewhere(*state, "demo"), -EAGAIN);
+	assert_int_equal(relock_release(lock), 0);
+	assert_non_null(strstr(state_of(*state, "demo", "broken-by"), "pid 4711, uid 1000, rm"));
+	/* The next hold ends as it does. */
+	assert_int_equal(try_lock(lock), 0);
+	assert_int_equal(relock_release(lock), 0);
+	assert_non_null(state_of(*state, "demo", "released"));
+	relock_lock_close(lock);
+}
+
 /* A hold of the mount: asked by removing the name there. */
 static void break_asks_the_mount(void **state)
 {
@@ -376,6 +394,7 @@ int main(void)
 		BOTH(unget_asks_the_background_holder),
 		BOTH(break_asks_the_background_holder),
 		BOTH(unget_of_another_hold_is_eperm),
+		BOTH(holder_records_who_broke_it),
 		BOTH(break_asks_the_mount),
 	};
 
