@@ -527,6 +527,23 @@ static void row11_rm_breaks(void **state)
 	assert_int_equal(errno, ENOENT);
 }
 
+static void row11_history_says_who_broke_it(void **state)
+{
+	const struct fixture *fixture = *state;
+	struct relock_status *status = NULL;
+	struct opener holder;
+
+	opener_start(&holder, fixture, "backup", O_RDWR | O_CREAT);
+	assert_int_equal(peer_hear(&holder.peer), 0);
+	assert_int_equal(unlink(lock_path(fixture, "backup")), 0);
+	assert_int_equal(relock_status(fixture->store, "backup", &status), 0);
+	assert_int_equal(status->state, RELOCK_FREE);
+	assert_int_equal(status->last_end, RELOCK_END_BROKEN);
+	assert_int_equal(status->broken_by_pid, getpid());
+	relock_status_free(status);
+	opener_close(&holder);
+}
+
 static void row11_rm_is_for_root_and_the_holders_user(void **state)
 {
 	const struct fixture *fixture = *state;
@@ -712,6 +729,7 @@ int main(void)
 		ROW(row10_rewinding_lists_anew),
 		ROW(row10_stat_shows_owner_time_and_size),
 		ROW(row11_rm_breaks),
+		ROW(row11_history_says_who_broke_it),
 		ROW(row11_rm_is_for_root_and_the_holders_user),
 		ROW(row11_relock_break_goes_through_the_mount),
 		ROW(row12_extended_attributes),
