@@ -4,7 +4,7 @@
  * Words.  A lock has a name in a store; it is held in a mode (exclusive or
  * shared) by a holder, others are waiters; the holder may leave an info text;
  * each exclusive grant has a token that only grows.  A store is named by a
- * URL, "ofd:/run/relock" for example; relock-stores(7) has the list.
+ * URL, "ofd:/run/relock" for example; relock(1) has the list.
  *
  *	relock_store *store = NULL;
  *	relock_lock *lock = NULL;
