@@ -106,7 +106,9 @@ void relock_lock_close(relock_lock *lock)
 		return;
 	const struct store_operations *operations = lock->store->operations;
 	fork_leave(lock);
-	if (lock->held)
+	if (lock->held && lock->flags & RELOCK_INHERIT)
+		operations->leave(lock);
+	else if (lock->held)
 		operations->release(lock);
 	operations->lock_close(lock);
 	if (lock->owns_store)

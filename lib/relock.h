@@ -149,8 +149,8 @@ int relock_lock_open(relock_lock **ret, relock_store *store, const char *name);
 int relock_lock_open_path(relock_lock **ret, relock_store *store, const char *name_or_path);
 
 /*
- * Releases the lock if it is held through this handle, and ends the handle.
- * NULL is allowed.
+ * Gives the lock back if it is held through this handle, as relock_leave()
+ * does, and ends the handle.  NULL is allowed.
  */
 void relock_lock_close(relock_lock *lock);
 

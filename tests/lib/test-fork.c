@@ -81,6 +81,12 @@ static void lock_ends_with_the_parent(void **state)
 	close(fd);
 }
 
+static int close_handle(relock_lock *lock)
+{
+	relock_lock_close(lock);
+	return 0;
+}
+
 static void child_that_was_told_to_inherit_holds(void **state)
 {
 	struct relock_request request = RELOCK_REQUEST_INIT;
@@ -91,6 +97,8 @@ static void child_that_was_told_to_inherit_holds(void **state)
 	assert_int_equal(child_result(relock_check, lock), 0);
 	/* Leaving keeps it for the others, releasing gives it back for all. */
 	assert_int_equal(child_result(relock_leave, lock), 0);
+	assert_int_equal(try_elsewhere(*state, "demo"), -EAGAIN);
+	assert_int_equal(child_result(close_handle, lock), 0);
 	assert_int_equal(try_elsewhere(*state, "demo"), -EAGAIN);
 	assert_int_equal(child_result(relock_release, lock), 0);
 	assert_int_equal(try_elsewhere(*state, "demo"), 0);
