@@ -527,7 +527,7 @@ static void try_operation(const struct operation *operation)
 {
 	/* Some walk through all of /proc, which can be long: the first calls
 	 * are as good as the others. */
-	enum { ENOUGH = 40 };
+	enum { ENOUGH = 20 };
 
 	for (int call = 0; call < FAULT_CALLS; call++) {
 		for (const int *error = fault_errors((enum fault_call)call); *error; error++) {
