@@ -13,6 +13,7 @@
 
 #include <pthread.h>
 
+#include "message.h"
 #include "process.h"
 #include "store.h"
 
@@ -33,6 +34,7 @@ static void in_parent(void)
 static void in_child(void)
 {
 	pthread_mutex_init(&list_mutex, NULL);
+	message_after_fork();
 	process_forget_self();
 	for (relock_lock *lock = first; lock; lock = lock->next) {
 		pthread_mutex_init(&lock->mutex, NULL);

@@ -128,6 +128,11 @@ void relock_set_log(void (*log)(const char *line, void *argument), void *argumen
 	pthread_mutex_unlock(&log_mutex);
 }
 
+void message_after_fork(void)
+{
+	pthread_mutex_init(&log_mutex, NULL);
+}
+
 const char *relock_version(void)
 {
 	return RELOCK_VERSION;

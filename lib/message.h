@@ -14,6 +14,9 @@ int failed(int error, const char *format, ...) __attribute__((format(printf, 2, 
 void message_begin(void);
 int message_end(int result, const char *subject);
 
+/* In the child, where a thread that is gone may have been about to log. */
+void message_after_fork(void);
+
 /* A line of the debug log, without newline. */
 #define debug(...)                                                                                 \
 	do {                                                                                       \

@@ -168,15 +168,35 @@ static bool any_task_is_in(pid_t pid, long number)
 	return found;
 }
 
-void wait_until_blocked(pid_t pid, long number)
+static bool any_or_that_task(pid_t pid, pid_t tid, long number)
+{
+	char task[16];
+
+	if (tid == 0)
+		return any_task_is_in(pid, number);
+	snprintf(task, sizeof task, "%d", (int)tid);
+	return task_is_in(pid, task, number);
+}
+
+static void await(pid_t pid, pid_t tid, long number)
 {
 	struct timespec start, now;
 
 	clock_gettime(CLOCK_MONOTONIC, &start);
-	while (!any_task_is_in(pid, number)) {
+	while (!any_or_that_task(pid, tid, number)) {
 		sched_yield();
 		clock_gettime(CLOCK_MONOTONIC, &now);
 		if ((now.tv_sec - start.tv_sec) * 1000 > PATIENCE_MS)
 			give_up("the process never blocked");
 	}
+}
+
+void wait_until_blocked(pid_t pid, long number)
+{
+	await(pid, 0, number);
+}
+
+void wait_until_task_blocked(pid_t pid, pid_t tid, long number)
+{
+	await(pid, tid, number);
 }

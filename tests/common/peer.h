@@ -42,3 +42,6 @@ int peer_reap(struct peer *peer);
  * at /proc/PID/task/TID/syscall again and again, giving up the processor in
  * between; 20 s at most, then the test fails. */
 void wait_until_blocked(pid_t pid, long number);
+
+/* The same of one thread. */
+void wait_until_task_blocked(pid_t pid, pid_t tid, long number);

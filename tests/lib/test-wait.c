@@ -244,8 +244,9 @@ static void signal_interrupts_as_flock_does(void **state)
 	wait_until_blocked(peer.pid, lock_syscall(*state));
 	kill(peer.pid, SIGUSR1);
 	assert_int_equal(peer_hear(&peer), -EINTR);
-	/* With a timeout: the caller sits in a futex, its thread in the lock. */
+	/* With a timeout: its thread sits in the lock, the caller in a futex. */
 	wait_until_blocked(peer.pid, lock_syscall(*state));
+	wait_until_task_blocked(peer.pid, peer.pid, SYS_futex);
 	kill(peer.pid, SIGUSR1);
 	assert_int_equal(peer_hear(&peer), -EINTR);
 	/* SA_RESTART: it goes on waiting. */
