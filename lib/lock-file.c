@@ -39,6 +39,17 @@
 #include "message.h"
 #include "orphan.h"
 
+/* glibc's fstat() is newfstatat() with an empty path, and slower; where longs
+ * have 64 bits, the kernel's struct is the same. */
+static int quick_fstat(int fd, struct stat *ret)
+{
+#if defined SYS_fstat && defined __LP64__
+	return (int)syscall(SYS_fstat, fd, ret);
+#else
+	return fstat(fd, ret);
+#endif
+}
+
 /*
  * Does the name still lead to the locked file?  Every change of an entry sets
  * the folder's times, so if they are those of the last look, the answer is
@@ -52,8 +63,7 @@ static int entry_is_ours(const struct file_store *store, struct file_lock *file,
 	const int64_t racy = 50 * RELOCK_MILLISECOND;
 	struct stat folder, entry;
 
-	/* glibc's fstat() is newfstatat() with an empty path, and slower. */
-	if (syscall(SYS_fstat, store->dir_fd, &folder) < 0)
+	if (quick_fstat(store->dir_fd, &folder) < 0)
 		return -errno;
 	if (file->stamped &&
 	    memcmp(&file->stamp.modified, &folder.st_mtim, sizeof(struct timespec)) == 0 &&
