@@ -33,7 +33,6 @@ static void in_parent(void)
 
 static void in_child(void)
 {
-	pthread_mutex_init(&list_mutex, NULL);
 	message_after_fork();
 	process_forget_self();
 	for (relock_lock *lock = first; lock; lock = lock->next) {
@@ -44,6 +43,8 @@ static void in_child(void)
 		lock->held = false;
 		lock->store->operations->forget(lock);
 	}
+	/* Taken by before_fork(), in the thread that this one is a copy of. */
+	pthread_mutex_unlock(&list_mutex);
 }
 
 static void register_handlers(void)
