@@ -65,8 +65,10 @@ uint64_t log_stamp(struct oracle_log *log, enum event_kind kind, pid_t pid, uint
 {
 	uint64_t stamp = atomic_fetch_add(&log->sequence, 1) + 1;
 
-	/* For the reader of a failure only: it may be torn. */
-	log->events[stamp % EVENTS_KEPT] = (struct event){stamp, kind, pid, lock, shared};
+	struct event *event = &log->events[stamp % EVENTS_KEPT];
+	uint64_t what = (uint64_t)pid << 32 | lock << 16 | (unsigned)shared << 8 | kind;
+	atomic_store_explicit(&event->stamp, stamp, memory_order_relaxed);
+	atomic_store_explicit(&event->what, what, memory_order_relaxed);
 	return stamp;
 }
 
@@ -380,10 +382,11 @@ void log_print_events(const struct oracle_log *log)
 
 	for (uint64_t stamp = last > SHOWN ? last - SHOWN : 1; stamp <= last; stamp++) {
 		const struct event *event = &log->events[stamp % EVENTS_KEPT];
+		uint64_t what = event->what;
 		if (event->stamp == stamp)
 			fprintf(stderr, "  %8" PRIu64 "  pid %-7d %-10s lock %u%s\n", stamp,
-				(int)event->pid, names[event->kind], (unsigned)event->lock,
-				event->shared ? " shared" : "");
+				(int)(what >> 32), names[what & 255],
+				(unsigned)(what >> 16) & 0xffff, what >> 8 & 1 ? " shared" : "");
 	}
 }
 

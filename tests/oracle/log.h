@@ -100,12 +100,10 @@ enum event_kind {
 	EVENT_BREAK_ENDED,
 };
 
+/* For the reader of a failure; one may be overwritten while it is read. */
 struct event {
-	uint64_t stamp;
-	enum event_kind kind;
-	pid_t pid;
-	uint32_t lock;
-	bool shared;
+	_Atomic uint64_t stamp;
+	_Atomic uint64_t what; /* pid << 32 | lock << 16 | shared << 8 | enum event_kind */
 };
 
 enum failure_kind {

@@ -34,6 +34,7 @@ static struct oracle_options small_run(void)
 	struct oracle_options options = ORACLE_OPTIONS_INIT;
 
 	options.grants = 2000;
+	options.threads = THREADS; /* meson.build: 1 under a sanitizer */
 	options.kill_every = 50;
 	options.exit_every = 100;
 	options.fork_every = 100;

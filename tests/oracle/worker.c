@@ -401,7 +401,10 @@ static void fork_inside(struct visitor *visitor, struct hand *hand)
 	uint64_t hold = log_leave(log, visitor->life, hand->seat);
 	int result = inherited ? visitor->driver->leave(hand->handle)
 			       : visitor->driver->release(hand->handle);
-	left(visitor, hand, hold, inherited ? "leave" : "release", result);
+	if (inherited && result == 0)
+		hand->held = false; /* how the hold ended, the heir will say */
+	else
+		left(visitor, hand, hold, inherited ? "leave" : "release", result);
 	part_from_child(log, &visitor->life->child_of_seat[seat]);
 	reap_child(visitor, child, pid);
 }
