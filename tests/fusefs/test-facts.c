@@ -418,6 +418,37 @@ static int store_holder_main(struct peer *self, void *url)
 	return 0;
 }
 
+/* Who waits in the store stands behind who waits in the mount. */
+static void store_waiters_outside_are_in_the_text(void **state)
+{
+	struct fixture *fixture = *state;
+	struct peer outside;
+	struct opener waiter;
+	char expected[32];
+
+	outside = peer_start(store_holder_main, fixture->store_url);
+	assert_int_equal(peer_hear(&outside), 0);
+	int fd = open_lock(fixture, "backup", TO_HOLD);
+	peer_say(&outside, 0);
+	wait_until_blocked(outside.pid, SYS_fcntl);
+	char *text = read_lock(fixture, "backup");
+	snprintf(expected, sizeof expected, "%d", (int)outside.pid);
+	assert_value(text, "waiters", expected);
+	free(text);
+	opener_start(&waiter, fixture, "backup", TO_HOLD);
+	await_waiters(fixture, "backup", 2);
+	text = read_lock(fixture, "backup");
+	snprintf(expected, sizeof expected, "%d %d", (int)waiter.peer.pid, (int)outside.pid);
+	assert_value(text, "waiters", expected);
+	free(text);
+	close(fd);
+	assert_int_equal(peer_hear(&waiter.peer), 0);
+	opener_close(&waiter);
+	assert_int_equal(peer_hear(&outside), 0);
+	peer_say(&outside, 0);
+	assert_int_equal(peer_reap(&outside), 0);
+}
+
 static int pass_around_main(struct peer *self, void *path)
 {
 	for (;;) {
@@ -620,6 +651,7 @@ int main(void)
 		FACT(fact10_another_user_may_wait_for_it),
 		FACT(store_a_lock_held_outside_is_shown_and_waited_for),
 		FACT(store_all_waiters_for_one_outside_leave),
+		FACT(store_waiters_outside_are_in_the_text),
 		FACT(store_waiters_have_their_turn),
 		FACT(store_rm_breaks_a_hold_outside),
 		FACT(store_two_mounts_exclude_each_other),
