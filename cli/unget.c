@@ -23,9 +23,23 @@ static const struct option long_options[] = {
 	{NULL, 0, NULL, 0},
 };
 
+static bool held_by_get(const struct relock_status *status)
+{
+	for (size_t i = 0; status && i < status->holder_count; i++)
+		if (status->holders[i].via_kind == RELOCK_VIA_GET)
+			return true;
+	return false;
+}
+
 static int explain_refusal(const struct invocation *invocation, const char *name, bool force,
 			   int error, const struct relock_status *status)
 {
+	/* It is from `relock get`, but another user's: the library says whose. */
+	if (error == -EPERM && !force && held_by_get(status)) {
+		complain("%s", relock_error_message());
+		return EXIT_NOT_HAD;
+	}
+
 	CLEANUP_FREE char *lock = printable(name);
 
 	if (error == -ENOENT) {
