@@ -11,6 +11,11 @@
  * terminal, session and working folder, and tells its parent through a pipe
  * that it may end.  As long as it waits it is an ordinary child in the
  * foreground: Ctrl-C ends both, and it is killed if its parent is.
+ *
+ * `unget` finds the holder by the lock's record.  A lock can be granted without
+ * one (no space, a file with other contents): that is as good as any to who
+ * holds it for the time of a command, but nobody could ever give this one back.
+ * So it is not kept.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -98,22 +103,54 @@ static bool detach(void)
 	return told;
 }
 
-/* Waits until asked (SIGTERM), or until -a is over. */
-static void wait_for_unget(const sigset_t *signals, int64_t auto_unget)
+/* Is the lock's record there, and this process in it? */
+static bool is_on_record(relock_lock *lock)
 {
-	struct timespec start, now;
+	CLEANUP_STATUS struct relock_status *status = NULL;
 
-	clock_gettime(CLOCK_MONOTONIC, &start);
-	for (int64_t left = auto_unget; left > 0 || auto_unget == RELOCK_FOREVER;) {
-		struct timespec timeout = {left / RELOCK_SECOND, left % RELOCK_SECOND};
+	if (relock_lock_status(lock, &status) < 0)
+		return false;
+	for (size_t i = 0; i < status->holder_count; i++)
+		if (status->holders[i].via_kind == RELOCK_VIA_GET &&
+		    status->holders[i].via_pid == getpid())
+			return true;
+	return false;
+}
 
-		if (sigtimedwait(signals, NULL, auto_unget == RELOCK_FOREVER ? NULL : &timeout) ==
-		    SIGTERM)
+static int refuse_without_record(const char *name)
+{
+	CLEANUP_FREE char *lock = printable(name);
+
+	complain("%s: not kept: the lock was granted, but its record could not be written (no "
+		 "space left, or a file that is not relock's, or not yours to write), and by that "
+		 "record `relock unget` finds who to ask; make room, use another store, or "
+		 "`relock run`, which needs none",
+		 lock);
+	return EX_CANTCREAT;
+}
+
+static int64_t monotonic_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * RELOCK_SECOND + now.tv_nsec;
+}
+
+/* Waits until asked (SIGTERM), until -a is over, or until there is nothing
+ * left to hold: of a lock that was broken, or whose file was removed, the
+ * kernel tells its holder nothing, so this looks once a second. */
+static void wait_for_unget(const sigset_t *signals, relock_lock *lock, int64_t auto_unget)
+{
+	int64_t deadline = auto_unget == RELOCK_FOREVER ? INT64_MAX : monotonic_now() + auto_unget;
+	int64_t left;
+
+	while ((left = deadline - monotonic_now()) > 0 && relock_check(lock) != -ESTALE) {
+		int64_t nap = left < RELOCK_SECOND ? left : RELOCK_SECOND;
+		struct timespec timeout = {nap / RELOCK_SECOND, nap % RELOCK_SECOND};
+
+		if (sigtimedwait(signals, NULL, &timeout) == SIGTERM)
 			return;
-		/* EINTR after SIGSTOP and SIGCONT: go on with what is left. */
-		clock_gettime(CLOCK_MONOTONIC, &now);
-		left = auto_unget - (now.tv_sec - start.tv_sec) * RELOCK_SECOND -
-		       (now.tv_nsec - start.tv_nsec);
 	}
 }
 
@@ -154,11 +191,13 @@ static int hold(const struct invocation *invocation, struct get_options *options
 	}
 	if (error < 0)
 		return complain_error(options->name, error);
+	if (!is_on_record(named.lock))
+		return refuse_without_record(options->name);
 
 	become_holder(&signals);
 	report_granted(invocation, options, &named);
 	if (detach())
-		wait_for_unget(&signals, options->auto_unget);
+		wait_for_unget(&signals, named.lock, options->auto_unget);
 	relock_release(named.lock);
 	return 0;
 }
@@ -170,6 +209,8 @@ __attribute__((noreturn)) static void holder_main(const struct invocation *invoc
 						  pid_t parent)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	/* The library asks a process of this name only to give back. */
+	prctl(PR_SET_NAME, "relock get");
 	if (getppid() != parent)
 		_exit(EX_TEMPFAIL);
 	if (report != REPORT_FD)

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -234,6 +235,66 @@ static void get_that_dies_frees_the_lock(void **state)
 	EXPECT_IN(text, "\ndied");
 }
 
+/* In a mount namespace of its own: on a file system without a block to spare,
+ * and then, with room made, on the same one. */
+static void get_without_a_record_is_73_and_holds_nothing(void **state)
+{
+	char command[1024];
+
+	if (geteuid() != 0) {
+		print_message("only root can mount\n");
+		skip();
+	}
+	snprintf(command, sizeof command,
+		 "cd '%s' && mkdir fs && mount -t tmpfs -o nr_blocks=1 none fs && "
+		 "echo x >fs/full && relock='%s' && export RELOCK_STORE=ofd:$PWD/fs && "
+		 "{ $relock get a; test $? = 73; } && { $relock get -s a; test $? = 73; } && "
+		 "$relock run -n a -- true && rm fs/full && $relock get a && $relock unget a",
+		 test_folder(), relock_path());
+	EXPECT_IN(expect_code(RUN("unshare", "--mount", "sh", "-c", command), 0, __FILE__, __LINE__)
+			  ->err,
+		  "relock: a: not kept: ");
+	make_script("store/other", "precious\n");
+	EXPECT_IN(EXPECT(73, "get", "other")->err, "not relock's");
+	EXPECT(0, "run", "-n", "other", "--", "true");
+}
+
+static void get_ends_when_its_lock_is_gone(void **state)
+{
+	EXPECT(0, "get", "a");
+
+	pid_t pid = holder_pid("a");
+	int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	struct pollfd end = {.fd = pidfd, .events = POLLIN};
+
+	assert_true(pidfd >= 0);
+	/* So that nobody could ask it any more. */
+	assert_int_equal(unlink(test_path("store/a")), 0);
+	assert_int_equal(poll(&end, 1, 20000), 1);
+	close(pidfd);
+}
+
+/* What another user's `unget` says: the uid is changed by setpriv(1). */
+static void unget_of_another_users_get_says_whose_it_is(void **state)
+{
+	if (geteuid() != 0) {
+		print_message("only root can be another user\n");
+		skip();
+	}
+	assert_int_equal(chmod(test_folder(), 0755), 0);
+	EXPECT(0, "get", "a");
+
+	const struct outcome *refused =
+		/* Who may pass any folder: the command may be in one of root's. */
+		RUN("setpriv", "--reuid", "65534", "--clear-groups", "--inh-caps", "+dac_override",
+		    "--ambient-caps", "+dac_override", relock_path(), "unget", "a");
+
+	expect_code(refused, 1, __FILE__, __LINE__);
+	EXPECT_IN(refused->err, "belongs to root");
+	EXPECT_NOT_IN(refused->err, "not from");
+	EXPECT(0, "unget", "a");
+}
+
 static void unget_of_a_free_lock_is_1(void **state)
 {
 	EXPECT_IN(EXPECT(1, "unget", "a")->err, "relock: a: not held");
@@ -315,6 +376,9 @@ int main(void)
 		CASE(get_leaves_a_holder_that_ignores_the_terminals_signals),
 		CASE(get_releases_on_SIGTERM),
 		CASE(get_that_dies_frees_the_lock),
+		CASE(get_without_a_record_is_73_and_holds_nothing),
+		CASE(get_ends_when_its_lock_is_gone),
+		CASE(unget_of_another_users_get_says_whose_it_is),
 		CASE(unget_of_a_free_lock_is_1),
 		CASE(unget_of_anothers_lock_needs_force),
 		CASE(unget_force_of_a_get_asks),
