@@ -13,13 +13,26 @@
 #include <string.h>
 #include <sys/syscall.h>
 
+#include "cancellation.h"
 #include "cleanup.h"
 #include "clock.h"
 #include "message.h"
+#include "proc-locks.h"
 #include "process.h"
+#include "status.h"
 #include "store.h"
 
 #define ASK_TIMEOUT (5 * RELOCK_SECOND)
+
+/* By the name that it gives itself: a record that says so may be forged, to
+ * have somebody's server ended by an innocent `relock unget`. */
+static bool is_background_holder(pid_t pid)
+{
+	char path[48], name[32];
+
+	snprintf(path, sizeof path, "/proc/%d/comm", (int)pid);
+	return proc_read(path, name, sizeof name) < 0 || strcmp(name, "relock get\n") == 0;
+}
 
 static int ask_get(const char *name, const struct relock_holder *holder)
 {
@@ -28,6 +41,10 @@ static int ask_get(const char *name, const struct relock_holder *holder)
 	if (pidfd < 0)
 		return errno == ESRCH ? 0 : -errno; /* gone by itself */
 	/* The pid may have been used again, but not since we have the pidfd. */
+	if (!is_background_holder(holder->via_pid))
+		return failed(-EPERM,
+			      "%s: pid %d is said to be the holder of `relock get`, but is not",
+			      name, (int)holder->via_pid);
 	if (!process_is_alive(holder->via_pid,
 			      holder->via_pid == holder->pid ? holder->start_time : 0))
 		return 0;
@@ -46,15 +63,41 @@ static int ask_get(const char *name, const struct relock_holder *holder)
 		      name, (int)holder->via_pid);
 }
 
+/* The record is anybody's to write: what it calls a mount must be one of ours,
+ * or we would remove somebody's file in its name. */
+static int open_mount(const char *name, const struct relock_holder *holder, int *ret_fd)
+{
+	CLEANUP_CLOSE int fd = -1;
+	char type[32] = "";
+
+	if (holder->via_path)
+		fd = open(holder->via_path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 || mount_type_of(fd, type, sizeof type) < 0 ||
+	    strcmp(type, "fuse.relockfs") != 0)
+		return failed(
+			-EPERM,
+			"%s: held by a mount that is not to be seen from here: %s is no relockfs",
+			name, holder->via_path ? holder->via_path : "?");
+	*ret_fd = TAKE_FD(fd);
+	return 0;
+}
+
 static int ask_mount(const char *name, const struct relock_holder *holder)
 {
-	CLEANUP_FREE char *path = NULL;
+	CLEANUP_CLOSE int fd = -1;
 
-	if (!holder->via_path || asprintf(&path, "%s/%s", holder->via_path, name) < 0)
-		return -ENOMEM;
-	if (unlink(path) == 0 || errno == ENOENT)
+	int result = open_mount(name, holder, &fd);
+	if (result < 0)
+		return result;
+	if (unlinkat(fd, name, 0) == 0 || errno == ENOENT)
 		return 0;
-	return failed(-errno, "%s: cannot remove %s: %s", name, path, strerrordesc_np(errno));
+	return failed(-errno, "%s: cannot remove %s/%s: %s", name, holder->via_path, name,
+		      strerrordesc_np(errno));
+}
+
+static bool is_asked(const struct relock_holder *holder)
+{
+	return holder->via_kind == RELOCK_VIA_MOUNT || holder->via_kind == RELOCK_VIA_GET;
 }
 
 static int break_held(relock_store *store, const char *name, const struct relock_status *status)
@@ -74,7 +117,7 @@ static int break_held(relock_store *store, const char *name, const struct relock
 			return result;
 	}
 	for (size_t i = 0; i < status->holder_count; i++)
-		if (status->holders[i].via_kind == RELOCK_VIA_NONE)
+		if (!is_asked(&status->holders[i]))
 			return store->operations->break_hold(store, name);
 	if (status->holder_count == 0)
 		return store->operations->break_hold(store, name);
@@ -85,10 +128,9 @@ static int break_lock(relock_store *store, const char *name, struct relock_statu
 {
 	struct relock_status *status = NULL;
 
-	int result = relock_status(store, name, &status);
+	int result = status_look(store, name, &status);
 	if (result < 0)
-		return result;
-	message_begin();
+		return message_end(result, name);
 	result = break_held(store, name, status);
 	debug("%s: break: %s", name, result < 0 ? strerrorname_np(-result) : "done");
 	if (ret_broken)
@@ -100,11 +142,18 @@ static int break_lock(relock_store *store, const char *name, struct relock_statu
 
 int relock_break(relock_store *store, const char *name, struct relock_status **ret_broken)
 {
-	return break_lock(store, name, ret_broken);
+	WITHOUT_CANCELLATION;
+
+	message_begin();
+	int result = name_check(name, false);
+	return result < 0 ? result : break_lock(store, name, ret_broken);
 }
 
 int relock_lock_break(relock_lock *lock, struct relock_status **ret_broken)
 {
+	WITHOUT_CANCELLATION;
+
+	message_begin();
 	return break_lock(lock->store, lock->name, ret_broken);
 }
 
@@ -127,6 +176,7 @@ static int unget(const char *name, const struct relock_status *status)
 
 int relock_unget(relock_lock *lock, struct relock_status **ret_holder)
 {
+	WITHOUT_CANCELLATION;
 	struct relock_status *status = NULL;
 
 	int result = relock_lock_status(lock, &status);

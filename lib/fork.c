@@ -7,7 +7,7 @@
  * other way round.  The handles' mutexes are not taken around the fork: a
  * thread may hold one, and its copy stays locked in a child that has no such
  * thread; so the child makes them anew.  What such a thread had half done to
- * the handle does not matter: the child only closes its descriptor.
+ * the handle does not matter: the child closes its descriptor, and starts anew.
  */
 #include "fork.h"
 
@@ -61,6 +61,16 @@ void fork_enter(relock_lock *lock)
 	if (first)
 		first->previous = lock;
 	first = lock;
+	pthread_mutex_unlock(&list_mutex);
+}
+
+void fork_prevent(void)
+{
+	pthread_mutex_lock(&list_mutex);
+}
+
+void fork_allow(void)
+{
 	pthread_mutex_unlock(&list_mutex);
 }
 

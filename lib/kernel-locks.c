@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include "cancellation.h"
 #include "cleanup.h"
 #include "message.h"
 #include "proc-locks.h"
@@ -189,6 +190,8 @@ static int kernel_locks(const char *path, struct relock_kernel_lock **ret, size_
 
 int relock_kernel_locks(const char *path, struct relock_kernel_lock **ret, size_t *ret_count)
 {
+	WITHOUT_CANCELLATION;
+
 	message_begin();
 	return message_end(kernel_locks(path, ret, ret_count), "/proc/locks");
 }

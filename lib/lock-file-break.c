@@ -34,13 +34,24 @@ static int descriptor_of(const struct file_holder *holder, int *ret_fd)
 
 	if (pidfd < 0)
 		return -errno;
-	if (holder->slot && !process_is_alive(holder->pid, holder->slot->record.start_time))
+	const struct record *record = holder->slot ? &holder->slot->record : NULL;
+	if (record && !process_is_alive(holder->pid, record->via_pid ? record->via_start_time
+								     : record->start_time))
 		return -ESRCH;
 	int fd = (int)syscall(SYS_pidfd_getfd, pidfd, holder->fd, 0);
 	if (fd < 0)
 		return -errno;
 	*ret_fd = fd;
 	return 0;
+}
+
+/* Opened with the flags of lock_file_open_existing(), which hardly anybody else
+ * combines for a regular file. */
+static bool is_librelocks(int flags)
+{
+	const int ours = O_NONBLOCK | O_NOFOLLOW;
+
+	return (flags & ours) == ours;
 }
 
 /*
@@ -58,8 +69,8 @@ static int mark(int fd, const struct file_holder *holder, enum lock_line_type ty
 
 	if (flags < 0)
 		return -errno;
-	/* Its record may be about to be written, see open_file(). */
-	if (!holder->slot && !(flags & O_NONBLOCK))
+	/* Its record may be about to be written. */
+	if (!holder->slot && !is_librelocks(flags))
 		return 1;
 	if (fcntl(fd, F_SETFL, flags | O_APPEND) < 0)
 		return -errno;
@@ -69,10 +80,26 @@ static int mark(int fd, const struct file_holder *holder, enum lock_line_type ty
 	return 0;
 }
 
+/* A holder without a record of its own, on a description of librelock's, has
+ * inherited it: the record is that of the process which left it behind. */
+static void record_break(const struct file_look *look, const struct file_holder *holder, int fd)
+{
+	const struct breaker by = {getpid(), geteuid(), process_self()->command};
+	CLEANUP_FREE struct slot *last = NULL;
+	const struct slot *slot = holder->slot;
+
+	if (!slot && look->mode == HOLD_EXCLUSIVE && is_librelocks(fcntl(fd, F_GETFL))) {
+		last = malloc(sizeof *last);
+		if (last && slot_read(look->fd, 0, last) && last->end.how == RELOCK_END_NONE)
+			slot = last;
+	}
+	if (slot && look->writable)
+		lock_record_end(look->fd, holder->slot_number, slot->record.hold, &by);
+}
+
 static int break_holder(const struct file_store *store, const char *name,
 			const struct file_look *look, const struct file_holder *holder)
 {
-	const struct breaker by = {getpid(), geteuid(), process_self()->command};
 	const enum hold_mode none = HOLD_NONE;
 	CLEANUP_CLOSE int fd = -1;
 	struct lock_line line;
@@ -108,8 +135,7 @@ static int break_holder(const struct file_store *store, const char *name,
 	result = mark(fd, holder, store->primitive->line_type, &look->id);
 	if (result <= 0)
 		return result;
-	if (holder->slot && look->writable)
-		lock_record_end(look->fd, holder->slot_number, holder->slot->record.hold, &by);
+	record_break(look, holder, fd);
 	return store->primitive->wait.set(fd, &none, false);
 }
 

@@ -12,7 +12,7 @@
 
 #include "cleanup.h"
 #include "clock.h"
-#include "lock-file.h"
+#include "lock-file-record.h"
 #include "message.h"
 
 #ifndef XFS_SUPER_MAGIC
@@ -67,10 +67,17 @@ int lock_file_store_open(relock_store *store, const char *rest, bool any_folder,
 	/* A folder of the user's own choice is found as any path is. */
 	int follow = any_folder ? 0 : O_NOFOLLOW;
 
-	CLEANUP_CLOSE int fd = open(rest, O_PATH | O_DIRECTORY | O_CLOEXEC | follow);
+	/* A slash at the end would follow the link that it stands behind. */
+	size_t length = strlen(rest);
+	while (length > 1 && rest[length - 1] == '/')
+		length--;
+	CLEANUP_FREE char *path = strndup(rest, length);
+	if (!path)
+		return -ENOMEM;
+	CLEANUP_CLOSE int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC | follow);
 	if (fd < 0 && errno == ENOTDIR) {
 		struct stat status;
-		if (lstat(rest, &status) == 0 && S_ISLNK(status.st_mode) && !any_folder)
+		if (lstat(path, &status) == 0 && S_ISLNK(status.st_mode) && !any_folder)
 			return failed(-ELOOP, "%s: a symbolic link; name the folder itself", rest);
 		return failed(-ENOTDIR, "%s: not a folder", rest);
 	}
@@ -119,6 +126,21 @@ int lock_file_each_name(relock_store *store, int (*callback)(const char *name, v
 	return 0;
 }
 
+/* To be called with the lock. */
+static int remove_if_ours(const struct file_store *store, const char *name, int fd,
+			  const struct stat *status)
+{
+	struct stat entry;
+	uint64_t token;
+
+	if (lock_record_owner(fd, &token) != RECORD_OURS || token > (uint64_t)(moment_now() / 1000))
+		return 0;
+	if (fstatat(store->dir_fd, name, &entry, AT_SYMLINK_NOFOLLOW) < 0 ||
+	    entry.st_dev != status->st_dev || entry.st_ino != status->st_ino)
+		return 0;
+	return unlinkat(store->dir_fd, name, 0) < 0 ? -errno : 1;
+}
+
 /*
  * A file is removed under its exclusive lock, and only if it is what a holder
  * of ours left there; then who has it open already will see that the name does
@@ -127,9 +149,9 @@ int lock_file_each_name(relock_store *store, int (*callback)(const char *name, v
 int lock_file_prune(relock_store *store, const char *name, int64_t age)
 {
 	const struct file_store *file_store = file_store_of(store);
-	const enum hold_mode exclusive = HOLD_EXCLUSIVE;
+	const enum hold_mode exclusive = HOLD_EXCLUSIVE, none = HOLD_NONE;
 	CLEANUP_CLOSE int fd = -1;
-	struct stat status, entry;
+	struct stat status;
 	bool writable;
 
 	int result = lock_file_open_existing(file_store, name, &fd, &writable, &status);
@@ -140,15 +162,10 @@ int lock_file_prune(relock_store *store, const char *name, int64_t age)
 	result = file_store->primitive->wait.set(fd, &exclusive, false);
 	if (result < 0)
 		return result == -EAGAIN ? 0 : result;
-	struct record head = {0};
-	ssize_t length = pread(fd, &head, RECORD_PEEK_SIZE, 0);
-	if (length != 0 && (length < RECORD_PEEK_SIZE || head.magic != RECORD_MAGIC ||
-			    head.token > (uint64_t)(moment_now() / 1000)))
-		return 0;
-	if (fstatat(file_store->dir_fd, name, &entry, AT_SYMLINK_NOFOLLOW) < 0 ||
-	    entry.st_dev != status.st_dev || entry.st_ino != status.st_ino)
-		return 0;
-	return unlinkat(file_store->dir_fd, name, 0) < 0 ? -errno : 1;
+	result = remove_if_ours(file_store, name, fd, &status);
+	/* A child forked meanwhile has the descriptor, too. */
+	file_store->primitive->wait.set(fd, &none, false);
+	return result;
 }
 
 static int prune_one(const char *name, void *argument)

@@ -16,6 +16,7 @@
 
 #include "cleanup.h"
 #include "clock.h"
+#include "fork.h"
 #include "lock-file.h"
 #include "message.h"
 
@@ -47,6 +48,8 @@ void lock_file_close(struct file_lock *file)
 void lock_file_forget(relock_lock *lock)
 {
 	lock_file_close(file_lock_of(lock));
+	/* A thread that is gone may have been about to make it larger. */
+	file_lock_of(lock)->image = NULL;
 }
 
 void lock_file_lock_close(relock_lock *lock)
@@ -76,6 +79,11 @@ int lock_file_explain(const char *name, int error)
 	}
 }
 
+static int refuse_special(const char *name)
+{
+	return failed(-EBADF, "%s: not a regular file, which a lock file has to be", name);
+}
+
 int lock_file_open_existing(const struct file_store *store, const char *name, int *ret_fd,
 			    bool *ret_writable, struct stat *ret_status)
 {
@@ -91,6 +99,8 @@ int lock_file_open_existing(const struct file_store *store, const char *name, in
 		if (fd < 0)
 			return lock_file_explain(name, error);
 	}
+	if (fd < 0 && errno == ENXIO) /* a socket */
+		return refuse_special(name);
 	if (fd < 0)
 		return errno == ENOENT ? -ENOENT : lock_file_explain(name, -errno);
 	if (fstat(fd, ret_status) < 0)
@@ -98,7 +108,7 @@ int lock_file_open_existing(const struct file_store *store, const char *name, in
 	if (S_ISDIR(ret_status->st_mode))
 		return lock_file_explain(name, -EISDIR);
 	if (!S_ISREG(ret_status->st_mode))
-		return failed(-EBADF, "%s: not a regular file, which a lock file has to be", name);
+		return refuse_special(name);
 	*ret_fd = TAKE_FD(fd);
 	*ret_writable = writable;
 	return 0;
@@ -118,7 +128,8 @@ int lock_file_create(const struct file_store *store, const char *name, int *ret_
 		if (errno != ENOENT) /* /proc is not mounted */
 			return -errno;
 		close(TAKE_FD(fd));
-	} else if (errno != EOPNOTSUPP && errno != EISDIR && errno != ENOENT && errno != EINVAL) {
+	} else if (errno != EOPNOTSUPP && errno != EPERM && errno != EISDIR && errno != ENOENT &&
+		   errno != EINVAL) {
 		return -errno;
 	}
 	fd = openat(store->dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
@@ -131,7 +142,7 @@ int lock_file_create(const struct file_store *store, const char *name, int *ret_
 /* A new file is opened again by its name: the kernel shows the descriptor that
  * made it without one, and orphan_find() goes by names. */
 static int open_or_create(relock_lock *lock, int *ret_fd, bool *ret_writable,
-			  struct stat *ret_status)
+			  struct stat *ret_status, bool *ret_created)
 {
 	const struct file_store *store = file_store_of(lock->store);
 	int result;
@@ -147,19 +158,19 @@ static int open_or_create(relock_lock *lock, int *ret_fd, bool *ret_writable,
 			return failed(result, "%s: the lock file cannot be made in %s: %s",
 				      lock->name, lock->store->url, strerrordesc_np(-result));
 		if (result == 0)
-			lock_file_prune_daily(lock->store);
+			*ret_created = true;
 	}
 	return result;
 }
 
-int lock_file_open(relock_lock *lock, enum hold_mode mode)
+static int open_for(relock_lock *lock, enum hold_mode mode, bool *ret_created)
 {
 	const struct file_store *store = file_store_of(lock->store);
 	struct file_lock *file = file_lock_of(lock);
 	CLEANUP_CLOSE int fd = -1;
 	struct stat status;
 
-	int result = open_or_create(lock, &fd, &file->writable, &status);
+	int result = open_or_create(lock, &fd, &file->writable, &status, ret_created);
 	if (result < 0)
 		return result;
 	if (mode == HOLD_EXCLUSIVE && store->primitive->writes && !file->writable) {
@@ -179,4 +190,17 @@ int lock_file_open(relock_lock *lock, enum hold_mode mode)
 	file->uid = geteuid();
 	file->fd = TAKE_FD(fd);
 	return 0;
+}
+
+int lock_file_open(relock_lock *lock, enum hold_mode mode)
+{
+	bool created = false;
+
+	/* A child must know of the descriptor, to forget it. */
+	fork_prevent();
+	int result = open_for(lock, mode, &created);
+	fork_allow();
+	if (created)
+		lock_file_prune_daily(lock->store);
+	return result;
 }

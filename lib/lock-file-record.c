@@ -21,11 +21,14 @@
 /* Cut to what there is room for. */
 static void copy_text(char *to, size_t size, const char *from)
 {
-	size_t length = from ? strnlen(from, size - 1) : 0;
+	size_t length = from ? strnlen(from, size) : 0;
+	bool cut = length == size;
 
 	if (length)
-		memcpy(to, from, length);
-	to[length] = '\0';
+		memcpy(to, from, length - cut);
+	to[length - cut] = '\0';
+	if (cut)
+		memcpy(to + size - 4, "...", 3);
 }
 
 static void describe_holder(struct record *record, const struct grant *grant, uid_t uid)
@@ -61,12 +64,15 @@ int lock_record_draw(struct file_lock *file, const struct grant *grant, enum hol
 
 	if (plain && file->plain && file->image->record.mode == (uint32_t)mode)
 		return 0;
+	/* A hold that is passed on shares the last exclusive one's token. */
+	uint64_t token = file->image ? file->image->record.token : 0;
 	struct slot *image = realloc(file->image, SLOT_INFO_OFFSET + grant->info_length);
 	if (!image)
 		return -ENOMEM;
 	file->image = image;
 	memset(image, 0, SLOT_INFO_OFFSET);
 	image->record.magic = RECORD_MAGIC;
+	image->record.token = token;
 	image->record.fd = file->fd;
 	image->record.mode = mode;
 	image->record.info_length = (uint32_t)grant->info_length;
@@ -116,16 +122,14 @@ enum lock_record_owner lock_record_owner(int fd, uint64_t *ret_token)
 	struct {
 		uint64_t magic, token;
 	} head = {0};
-	const uint64_t magic = RECORD_MAGIC;
 
 	ssize_t length = pread(fd, &head, sizeof head, 0);
-	if (length < 0)
-		return RECORD_FOREIGN;
-	*ret_token = head.token <= RECORD_TOKEN_MAX && length == sizeof head ? head.token : 0;
 	if (length == 0)
 		return RECORD_NOBODY;
-	size_t known = (size_t)length < sizeof magic ? (size_t)length : sizeof magic;
-	return memcmp(&head.magic, &magic, known) == 0 ? RECORD_OURS : RECORD_FOREIGN;
+	if (length != sizeof head || head.magic != RECORD_MAGIC)
+		return RECORD_FOREIGN;
+	*ret_token = head.token <= RECORD_TOKEN_MAX ? head.token : 0;
+	return RECORD_OURS;
 }
 
 static void number_hold(struct file_lock *file, int64_t now)

@@ -97,28 +97,50 @@ static int set_mode(const struct lock_primitive *primitive, struct file_lock *fi
 	return result;
 }
 
+static void close_cancelled(void *argument)
+{
+	lock_file_close(argument);
+}
+
+/* Waits until nobody has the lock of a nameless file. */
+static int wait_for_orphan(const struct lock_primitive *primitive, struct file_lock *file,
+			   int orphan, const struct grant *grant)
+{
+	const enum hold_mode exclusive = HOLD_EXCLUSIVE, none = HOLD_NONE;
+	int result;
+
+	if (grant->deadline == AT_ONCE) {
+		result = primitive->wait.set(orphan, &exclusive, false);
+	} else {
+		pthread_cleanup_push(close_cancelled, file);
+		result = wait_for(&primitive->wait, orphan, &exclusive, &none, grant->deadline,
+				  grant->cancel_state);
+		pthread_cleanup_pop(0);
+	}
+	/* A child forked meanwhile has the descriptor, too. */
+	if (result == 0)
+		primitive->wait.set(orphan, &none, false);
+	return result;
+}
+
 /* Nobody holds a file that had this name before.  To be asked with the lock;
  * for a file that has been ours, the answer is in its record. */
-static int no_orphan(relock_lock *lock, enum hold_mode mode, const struct grant *grant)
+static int no_orphan(relock_lock *lock, const struct grant *grant)
 {
-	const struct file_store *store = file_store_of(lock->store);
+	struct file_store *store = file_store_of(lock->store);
 	struct file_lock *file = file_lock_of(lock);
-	const enum hold_mode none = HOLD_NONE;
-	CLEANUP_CLOSE int orphan = -1;
 	uint64_t token;
 
-	if (!file->strange || lock_record_owner(file->fd, &token) == RECORD_OURS ||
-	    orphan_find(store, lock->name, file, &orphan) < 0) {
-		file->strange = false;
-		return 0;
+	while (file->strange && lock_record_owner(file->fd, &token) != RECORD_OURS) {
+		CLEANUP_CLOSE int orphan = -1;
+		if (orphan_find(store, lock->name, file, &orphan) < 0)
+			break;
+		int result = wait_for_orphan(store->primitive, file, orphan, grant);
+		if (result < 0)
+			return result;
 	}
-	int result = grant->deadline == AT_ONCE
-			     ? store->primitive->wait.set(orphan, &mode, false)
-			     : wait_for(&store->primitive->wait, orphan, &mode, &none,
-					grant->deadline, grant->cancel_state);
-	if (result == 0)
-		file->strange = false;
-	return result;
+	file->strange = false;
+	return 0;
 }
 
 int lock_file_acquire(relock_lock *lock, const struct grant *grant)
@@ -142,7 +164,7 @@ int lock_file_acquire(relock_lock *lock, const struct grant *grant)
 			return result;
 		result = entry_is_ours(store, file, lock->name);
 		if (result == 1) {
-			result = no_orphan(lock, mode, grant);
+			result = no_orphan(lock, grant);
 			if (result == 0)
 				break;
 		}
@@ -198,6 +220,23 @@ static void record_release(const struct file_lock *file)
 		lock_record_end(file->fd, file->slot, file->image->record.hold, NULL);
 }
 
+/* Others have the description, and may think that they hold: they learn
+ * otherwise as from a break.  The next hold is on a description of its own, or
+ * theirs would be part of it. */
+static int release_for_all(const struct lock_primitive *primitive, relock_lock *lock)
+{
+	const enum hold_mode none = HOLD_NONE;
+	struct file_lock *file = file_lock_of(lock);
+
+	int result = check_broken(lock);
+	if (result < 0)
+		return result;
+	(void)fcntl(file->fd, F_SETFL, fcntl(file->fd, F_GETFL) | O_APPEND);
+	primitive->wait.set(file->fd, &none, false);
+	lock_file_close(file);
+	return 0;
+}
+
 int lock_file_release(relock_lock *lock)
 {
 	const struct lock_primitive *primitive = file_store_of(lock->store)->primitive;
@@ -213,7 +252,7 @@ int lock_file_release(relock_lock *lock)
 		replaced = primitive->before_release(lock);
 	}
 	if (lock->flags & RELOCK_INHERIT)
-		fcntl(file->fd, F_SETFD, FD_CLOEXEC);
+		return release_for_all(primitive, lock);
 	if (replaced || primitive->wait.set(file->fd, &none, false) < 0) {
 		lock_file_close(file);
 		return 0; /* closing releases, too */
@@ -239,6 +278,28 @@ int lock_file_leave(relock_lock *lock)
 	return 0;
 }
 
+struct conversion {
+	const struct lock_primitive *primitive;
+	struct file_lock *file;
+};
+
+/* flock(2) gives the shared lock up before it tries the other; if somebody was
+ * quicker, it is lost, and the closed file says so at the next check. */
+static bool still_shared(const struct conversion *conversion)
+{
+	const enum hold_mode shared = HOLD_SHARED;
+
+	if (conversion->primitive->wait.set(conversion->file->fd, &shared, false) == 0)
+		return true;
+	lock_file_close(conversion->file);
+	return false;
+}
+
+static void conversion_cancelled(void *argument)
+{
+	(void)still_shared(argument);
+}
+
 int lock_file_convert(relock_lock *lock, const struct grant *grant)
 {
 	const struct lock_primitive *primitive = file_store_of(lock->store)->primitive;
@@ -251,16 +312,17 @@ int lock_file_convert(relock_lock *lock, const struct grant *grant)
 	}
 	if (primitive->writes && !file->writable)
 		return lock_file_explain(lock->name, -EACCES);
-	int result = set_mode(primitive, file, HOLD_EXCLUSIVE, grant);
+	struct conversion conversion = {primitive, file};
+	int result;
+	pthread_cleanup_push(conversion_cancelled, &conversion);
+	result = set_mode(primitive, file, HOLD_EXCLUSIVE, grant);
+	pthread_cleanup_pop(0);
 	if (result == 0) {
 		lock_record_convert(file, HOLD_EXCLUSIVE);
 		return 0;
 	}
-	/* flock(2) gives the shared lock up before it tries the other. */
-	const enum hold_mode shared = HOLD_SHARED;
-	if (primitive->wait.set(file->fd, &shared, false) == 0)
+	if (still_shared(&conversion))
 		return result;
-	lock_file_close(file);
 	return failed(-ESTALE, "%s: lost to another while changing its mode", lock->name);
 }
 

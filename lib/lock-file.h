@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <stdatomic.h>
 #include <stdint.h>
 #include <sys/stat.h>
 
@@ -38,6 +39,8 @@ struct file_store {
 	bool any_folder;
 	bool stamps; /* the folder's times can be trusted, see entry_is_ours() */
 	const struct lock_primitive *primitive;
+	atomic_uint walks_in_vain;     /* see orphan.c */
+	_Atomic int64_t no_walk_until; /* CLOCK_MONOTONIC */
 };
 
 /* When a folder last changed. */

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cancellation.h"
 #include "cleanup.h"
 #include "clock.h"
 #include "fork.h"
@@ -45,6 +46,8 @@ static int open_in(relock_lock **ret, relock_store *store, bool owns_store, cons
 
 int relock_lock_open(relock_lock **ret, relock_store *store, const char *name)
 {
+	WITHOUT_CANCELLATION;
+
 	message_begin();
 	return message_end(open_in(ret, store, false, name, false), name);
 }
@@ -88,6 +91,7 @@ static int open_default(relock_lock **ret, const char *name)
 
 int relock_lock_open_path(relock_lock **ret, relock_store *store, const char *name)
 {
+	WITHOUT_CANCELLATION;
 	int result;
 
 	message_begin();
@@ -102,15 +106,17 @@ int relock_lock_open_path(relock_lock **ret, relock_store *store, const char *na
 
 void relock_lock_close(relock_lock *lock)
 {
+	WITHOUT_CANCELLATION;
+
 	if (!lock)
 		return;
 	const struct store_operations *operations = lock->store->operations;
-	fork_leave(lock);
 	if (lock->held && lock->flags & RELOCK_INHERIT)
 		operations->leave(lock);
 	else if (lock->held)
 		operations->release(lock);
 	operations->lock_close(lock);
+	fork_leave(lock);
 	if (lock->owns_store)
 		relock_store_close(lock->store);
 	pthread_mutex_destroy(&lock->mutex);
@@ -138,6 +144,10 @@ static int check_request(const struct relock_request *request)
 		return failed(-EINVAL, "unknown flags %#x", request->flags);
 	if (request->timeout < RELOCK_FOREVER)
 		return failed(-EINVAL, "a timeout cannot be negative");
+	if (request->on_behalf && request->on_behalf->via != RELOCK_VIA_MOUNT &&
+	    request->on_behalf->via != RELOCK_VIA_GET)
+		return failed(-EINVAL, "unknown way %d to hold for somebody else",
+			      (int)request->on_behalf->via);
 	if (request->info_length > RELOCK_INFO_MAX)
 		return failed(-EFBIG, "an info text has at most %d bytes, not %zu", RELOCK_INFO_MAX,
 			      request->info_length);
@@ -233,17 +243,15 @@ static int acquire(relock_lock *lock, const struct relock_request *request, int 
 
 int relock_acquire(relock_lock *lock, const struct relock_request *request)
 {
-	int cancel_state;
+	WITHOUT_CANCELLATION;
 
 	message_begin();
 	int result = check_request(request);
 	if (result < 0)
 		return result;
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
 	pthread_mutex_lock(&lock->mutex);
 	result = acquire(lock, request, cancel_state);
 	pthread_mutex_unlock(&lock->mutex);
-	pthread_setcancelstate(cancel_state, NULL);
 	debug("%s: acquire %s: %s", lock->name,
 	      request->mode == RELOCK_SHARED ? "shared" : "exclusive",
 	      result < 0 ? strerrorname_np(-result) : "granted");
@@ -266,10 +274,9 @@ static int not_held(relock_lock *lock)
 static int on_hold(relock_lock *lock, int (*step)(relock_lock *lock, void *argument),
 		   void *argument)
 {
-	int cancel_state;
+	WITHOUT_CANCELLATION;
 
 	message_begin();
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
 	pthread_mutex_lock(&lock->mutex);
 	int result = lock->waiting && lock->held ? -EBUSY
 		     : lock->held                ? step(lock, argument)
@@ -277,7 +284,6 @@ static int on_hold(relock_lock *lock, int (*step)(relock_lock *lock, void *argum
 	if (result == -ESTALE)
 		hold_ended(lock);
 	pthread_mutex_unlock(&lock->mutex);
-	pthread_setcancelstate(cancel_state, NULL);
 	return message_end(result, lock->name);
 }
 
@@ -291,6 +297,8 @@ static int release(relock_lock *lock, void *argument)
 
 int relock_release(relock_lock *lock)
 {
+	WITHOUT_CANCELLATION;
+
 	int result = on_hold(lock, release, NULL);
 
 	debug("%s: release: %s", lock->name, result < 0 ? strerrorname_np(-result) : "done");
@@ -309,6 +317,8 @@ static int leave(relock_lock *lock, void *argument)
 
 int relock_leave(relock_lock *lock)
 {
+	WITHOUT_CANCELLATION;
+
 	int result = on_hold(lock, leave, NULL);
 
 	debug("%s: leave: %s", lock->name, result < 0 ? strerrorname_np(-result) : "done");
@@ -340,19 +350,15 @@ static int convert(relock_lock *lock, void *argument)
 
 int relock_convert(relock_lock *lock, enum relock_mode mode, int64_t timeout)
 {
-	struct conversion conversion = {mode, timeout, PTHREAD_CANCEL_DISABLE};
+	WITHOUT_CANCELLATION;
+	struct conversion conversion = {mode, timeout, cancel_state};
 	struct relock_request request = RELOCK_REQUEST_INIT;
 
 	request.mode = mode;
 	request.timeout = timeout;
 	message_begin();
 	int result = check_request(&request);
-	if (result < 0)
-		return result;
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &conversion.cancel_state);
-	result = on_hold(lock, convert, &conversion);
-	pthread_setcancelstate(conversion.cancel_state, NULL);
-	return result;
+	return result < 0 ? result : on_hold(lock, convert, &conversion);
 }
 
 static int pass(relock_lock *lock, void *argument)
@@ -381,10 +387,11 @@ static int check(relock_lock *lock, void *argument)
 
 int relock_check(relock_lock *lock)
 {
+	message_begin();
 	pthread_mutex_lock(&lock->mutex);
 	bool held = lock->held;
 	pthread_mutex_unlock(&lock->mutex);
-	return held ? on_hold(lock, check, NULL) : -ENOENT;
+	return held ? on_hold(lock, check, NULL) : message_end(-ENOENT, lock->name);
 }
 
 static int mark_broken(relock_lock *lock, void *argument)

@@ -14,16 +14,22 @@
  * holder itself learns of it by relock_check().
  *
  * Where nothing else is locked on the device, this costs one reading of
- * /proc/locks, when a handle first opens such a file.
+ * /proc/locks, when a handle first opens such a file; else a walk through the
+ * descriptors of all processes, milliseconds.  A program that makes new names
+ * all the time would do nothing else: so after some walks in vain, there is none for
+ * a hundred times as long as the last one took, and such a program spends one
+ * hundredth of its time on them.
  */
 #include "orphan.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "cleanup.h"
+#include "clock.h"
 #include "message.h"
 #include "proc-locks.h"
 
@@ -74,22 +80,17 @@ static int open_if_deleted(const struct lock_hold *hold, const char *wanted, int
 	return 0;
 }
 
-int orphan_find(const struct file_store *store, const char *name, const struct file_lock *file,
-		int *ret_fd)
+static int walk(const struct file_store *store, const char *name, enum lock_line_type type,
+		const struct file_id *id, int *ret_fd)
 {
 	__attribute__((cleanup(snapshot_free))) struct snapshot snapshot = {0};
-	enum lock_line_type type = store->primitive->line_type;
 	char wanted[PATH_MAX + 300];
-	struct file_id id;
 
-	if (snapshot_lines(&snapshot) < 0 || file_id_of(file->fd, &id) < 0 ||
-	    !any_candidate(&snapshot, type, &id))
-		return -ENOENT;
 	if (deleted_path(store, name, wanted, sizeof wanted) < 0 || snapshot_holds(&snapshot) < 0)
 		return -ENOENT;
 	for (size_t i = 0; i < snapshot.hold_count; i++) {
 		const struct lock_hold *hold = &snapshot.holds[i];
-		if (!is_candidate(&hold->line, type, &id) ||
+		if (!is_candidate(&hold->line, type, id) ||
 		    open_if_deleted(hold, wanted, ret_fd) < 0)
 			continue;
 		debug("%s: pid %d holds a lock file of this name that was removed", name,
@@ -97,4 +98,23 @@ int orphan_find(const struct file_store *store, const char *name, const struct f
 		return 0;
 	}
 	return -ENOENT;
+}
+
+int orphan_find(struct file_store *store, const char *name, const struct file_lock *file,
+		int *ret_fd)
+{
+	enum { WALKS_IN_VAIN = 16 };
+	__attribute__((cleanup(snapshot_free))) struct snapshot snapshot = {0};
+	enum lock_line_type type = store->primitive->line_type;
+	int64_t start = clock_now(CLOCK_MONOTONIC);
+	struct file_id id;
+
+	if (start < atomic_load(&store->no_walk_until) || snapshot_lines(&snapshot) < 0 ||
+	    file_id_of(file->fd, &id) < 0 || !any_candidate(&snapshot, type, &id))
+		return -ENOENT;
+	int result = walk(store, name, type, &id, ret_fd);
+	int64_t end = clock_now(CLOCK_MONOTONIC);
+	if (result < 0 && atomic_fetch_add(&store->walks_in_vain, 1) >= WALKS_IN_VAIN)
+		atomic_store(&store->no_walk_until, end + 100 * (end - start));
+	return result;
 }

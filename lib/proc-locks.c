@@ -30,9 +30,7 @@ static bool append(void **array, size_t *count, size_t size, const void *item)
 
 /* Reading, line by line */
 
-typedef int line_callback(const char *line, size_t length, void *argument);
-
-static int each_line(const char *path, line_callback *callback, void *argument)
+int proc_each_line(const char *path, line_callback *callback, void *argument)
 {
 	/* In large pieces: the kernel makes the text piece by piece, and between
 	 * two of them the list may change. */
@@ -83,7 +81,7 @@ int snapshot_lines(struct snapshot *snapshot)
 {
 	if (snapshot->has_lines)
 		return 0;
-	int result = each_line("/proc/locks", keep_line, snapshot);
+	int result = proc_each_line("/proc/locks", keep_line, snapshot);
 	if (result < 0)
 		return result == -ENOENT ? -ENOSYS : result;
 	snapshot->has_lines = true;
@@ -139,7 +137,7 @@ static int holds_of_fd(pid_t pid, long fd, void *argument)
 	char path[64];
 
 	snprintf(path, sizeof path, "/proc/%d/fdinfo/%ld", (int)pid, fd);
-	int result = each_line(path, keep_hold, &fdinfo);
+	int result = proc_each_line(path, keep_hold, &fdinfo);
 	return result == -ENOMEM ? result : 0;
 }
 
@@ -275,9 +273,44 @@ int file_id_of(int fd, struct file_id *ret)
 	if (ret->major != 0)
 		return 0;
 	snprintf(path, sizeof path, "/proc/self/fdinfo/%d", fd);
-	if (each_line(path, find_mount_id, &search.id) == 0 && search.id >= 0)
-		each_line("/proc/self/mountinfo", find_mount, &search);
+	if (proc_each_line(path, find_mount_id, &search.id) == 0 && search.id >= 0)
+		proc_each_line("/proc/self/mountinfo", find_mount, &search);
 	return 0;
+}
+
+struct type_search {
+	long id;
+	char *type;
+	size_t size;
+};
+
+/* "36 35 98:0 /root /mnt ... - TYPE SOURCE OPTIONS" */
+static int find_type(const char *text, size_t length, void *argument)
+{
+	const struct type_search *search = argument;
+	const char *mark = memmem(text, length, " - ", 3);
+
+	if (!mark || strtol(text, NULL, 10) != search->id)
+		return 0;
+	const char *type = mark + 3, *end = memchr(type, ' ', length - (size_t)(type - text));
+	if (!end || (size_t)(end - type) >= search->size)
+		return -ENAMETOOLONG;
+	memcpy(search->type, type, (size_t)(end - type));
+	search->type[end - type] = '\0';
+	return 1;
+}
+
+int mount_type_of(int fd, char *type, size_t size)
+{
+	struct type_search search = {.id = -1, .type = type, .size = size};
+	char path[48];
+
+	snprintf(path, sizeof path, "/proc/self/fdinfo/%d", fd);
+	int result = proc_each_line(path, find_mount_id, &search.id);
+	if (result < 0)
+		return result;
+	result = proc_each_line("/proc/self/mountinfo", find_type, &search);
+	return result == 1 ? 0 : result < 0 ? result : -ENOENT;
 }
 
 struct hold_search {
@@ -305,7 +338,7 @@ int descriptor_holds(pid_t pid, int fd, enum lock_line_type type, const struct f
 	char path[64];
 
 	snprintf(path, sizeof path, "/proc/%d/fdinfo/%d", (int)pid, fd);
-	int result = each_line(path, find_hold, &search);
+	int result = proc_each_line(path, find_hold, &search);
 	if (result != -ENOENT && result != -ESRCH)
 		return result;
 	/* No such descriptor, or, with hidepid, no such process to be seen. */

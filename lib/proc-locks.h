@@ -66,6 +66,14 @@ int snapshot_holds(struct snapshot *snapshot);
 int snapshot_waits(struct snapshot *snapshot);
 void snapshot_free(struct snapshot *snapshot);
 
+/* Calls back with each line of a file of /proc, which is not NUL-terminated but
+ * followed by a newline, until the result is not 0, and returns that. */
+typedef int line_callback(const char *line, size_t length, void *argument);
+int proc_each_line(const char *path, line_callback *callback, void *argument);
+
+/* The type of the mount that an open file is on, as in mountinfo. */
+int mount_type_of(int fd, char *type, size_t size);
+
 /* The id of an open file. */
 int file_id_of(int fd, struct file_id *ret);
 

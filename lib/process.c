@@ -90,8 +90,10 @@ int64_t process_started(uint64_t start_time)
 	if (start_time == 0 || ticks <= 0)
 		return 0;
 	int64_t per_tick = RELOCK_SECOND / ticks;
-	int64_t age = clock_now(CLOCK_BOOTTIME) - (int64_t)start_time * per_tick;
-	return moment_now() - age;
+	int64_t start;
+	if (start_time > INT64_MAX || __builtin_mul_overflow((int64_t)start_time, per_tick, &start))
+		return 0; /* from a forged record */
+	return moment_now() - (clock_now(CLOCK_BOOTTIME) - start);
 }
 
 int process_command(pid_t pid, char *buffer, size_t size)
@@ -127,7 +129,10 @@ int process_uid(pid_t pid, uid_t *ret)
 	const char *line = strstr(status, "\nUid:");
 	if (!line)
 		return -ESRCH;
-	*ret = (uid_t)strtoul(line + 5, NULL, 10);
+	/* "Uid:  real  effective  ..." */
+	char *effective;
+	(void)strtoul(line + 5, &effective, 10);
+	*ret = (uid_t)strtoul(effective, NULL, 10);
 	return 0;
 }
 

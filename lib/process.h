@@ -41,7 +41,7 @@ int64_t process_started(uint64_t start_time);
  * there is none (as ps does); cut to `size`.  -ESRCH, -EACCES, -ENOSYS */
 int process_command(pid_t pid, char *buffer, size_t size);
 
-/* Real user id.  Errors as above. */
+/* Effective user id.  Errors as above. */
 int process_uid(pid_t pid, uid_t *ret);
 
 /* Reads a small file of /proc: at most size - 1 bytes, NUL-terminated.

@@ -85,6 +85,10 @@ bool slot_read(int fd, size_t number, struct slot *ret)
 		ssize_t length = pread(fd, ret, sizeof *ret, slot_offset(number));
 		if (length < 0 && errno != EINTR)
 			return false;
+		/* Only what could be a record may be one in the making. */
+		if (length >= 0 && (length < (ssize_t)sizeof ret->record.magic ||
+				    ret->record.magic != RECORD_MAGIC))
+			return false;
 		if (length < 0 || !slot_is_sound(ret, (size_t)length))
 			continue;
 		if (!end_is_sound(ret))

@@ -5,7 +5,7 @@
  * nobody can tell (see wait.c): the range is then set to what it was.  The
  * kernel does not tell a description its own locks by F_OFD_GETLK, but it
  * lists them in /proc/self/fdinfo/FD, so that is read before the wait; where
- * it cannot be, nothing is put back but the range is unlocked.
+ * it cannot be, the lock is polled.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -14,11 +14,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cancellation.h"
 #include "cleanup.h"
 #include "clock.h"
 #include "lock-line.h"
 #include "message.h"
-#include "process.h"
+#include "proc-locks.h"
 #include "wait.h"
 
 /* The range, and the locks that the description has had in it. */
@@ -74,30 +75,32 @@ static void restore(int fd, const void *argument)
 			 false);
 }
 
-static int read_own_locks(int fd, struct region *region)
+static int keep_own_lock(const char *text, size_t length, void *argument)
 {
-	enum { SIZE = 65536 };
-	CLEANUP_FREE char *text = malloc(SIZE);
-	char path[48];
+	struct region *region = argument;
+	struct lock_line line;
 
-	if (!text)
-		return -ENOMEM;
-	snprintf(path, sizeof path, "/proc/self/fdinfo/%d", fd);
-	ssize_t length = proc_read(path, text, SIZE);
-	if (length < 0)
-		return (int)length;
-	for (const char *at = text; (at = strstr(at, "lock:\t")); at++) {
-		struct lock_line line;
-		if (!lock_line_parse(at, (size_t)(text + length - at), &line) ||
-		    line.type != LOCK_LINE_OFD)
-			continue;
-		void *larger = reallocarray(region->before, region->before_count + 1, sizeof line);
+	if (strncmp(text, "lock:", 5) != 0 || !lock_line_parse(text, length, &line) ||
+	    line.type != LOCK_LINE_OFD)
+		return 0;
+	/* Doubled whenever the count is a power of two. */
+	if ((region->before_count & (region->before_count - 1)) == 0) {
+		size_t room = region->before_count ? region->before_count * 2 : 1;
+		void *larger = reallocarray(region->before, room, sizeof line);
 		if (!larger)
 			return -ENOMEM;
 		region->before = larger;
-		region->before[region->before_count++] = line;
 	}
+	region->before[region->before_count++] = line;
 	return 0;
+}
+
+static int read_own_locks(int fd, struct region *region)
+{
+	char path[48];
+
+	snprintf(path, sizeof path, "/proc/self/fdinfo/%d", fd);
+	return proc_each_line(path, keep_own_lock, region);
 }
 
 static const struct wait_operation operation = {.set = set, .restore = restore};
@@ -117,12 +120,13 @@ static int lock_region(int fd, off_t start, off_t length, int64_t timeout, int c
 	if (timeout == 0)
 		return -EAGAIN;
 	int64_t deadline = deadline_after(timeout);
-	if (read_own_locks(fd, &region) < 0)
-		debug("descriptor %d: own locks not known; if the wait fails, the range is "
-		      "unlocked",
-		      fd);
 	pthread_cleanup_push(free_before, &region);
-	result = wait_for(&operation, fd, &region, &region, deadline, cancel_state);
+	/* A try that fails has changed nothing; only a wait can leave it open
+	 * whether it has, and is not begun if that could not be mended. */
+	if (read_own_locks(fd, &region) < 0)
+		result = wait_by_polling(&operation, fd, &region, deadline, cancel_state);
+	else
+		result = wait_for(&operation, fd, &region, &region, deadline, cancel_state);
 	pthread_cleanup_pop(1);
 	return result;
 }
@@ -179,11 +183,9 @@ static int run(int fd, enum relock_region_operation operation_wanted, off_t star
 int relock_region(int fd, enum relock_region_operation operation_wanted, off_t start, off_t length,
 		  int64_t timeout)
 {
-	int cancel_state;
+	WITHOUT_CANCELLATION;
 
 	message_begin();
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
-	int result = run(fd, operation_wanted, start, length, timeout, cancel_state);
-	pthread_setcancelstate(cancel_state, NULL);
-	return message_end(result, "range");
+	return message_end(run(fd, operation_wanted, start, length, timeout, cancel_state),
+			   "range");
 }

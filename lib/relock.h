@@ -162,8 +162,8 @@ relock_store *relock_lock_store(const relock_lock *lock);
 /* The descriptor of the lock stays open in children and across execve, and
  * with it the hold. */
 #define RELOCK_INHERIT 0x1u
-/* Acquiring what this handle holds already succeeds (resourcelock's
- * same_process_ok) instead of -EALREADY. */
+/* Acquiring what this handle holds already, in the same mode, succeeds
+ * (resourcelock's same_process_ok) instead of -EALREADY, and changes nothing. */
 #define RELOCK_SAME_HOLDER_OK 0x2u
 
 /* How a hold is made for somebody else; see struct relock_on_behalf. */
@@ -241,13 +241,14 @@ int relock_acquire(relock_lock *lock, const struct relock_request *request);
  * an error the lock is held in the mode it had.  Two holders that both want to
  * go from shared to exclusive wait for each other: use a timeout.
  *
- * -ENOENT -ESTALE as relock_release(); -EAGAIN -ETIMEDOUT -EINTR -EBUSY
- * -EINVAL as relock_acquire()
+ * -ENOENT -EPERM -ESTALE as relock_release(); -EAGAIN -ETIMEDOUT -EINTR -EBUSY
+ * -EINVAL as relock_acquire(); -EACCES for an `ofd:` file that may only be read
  */
 int relock_convert(relock_lock *lock, enum relock_mode mode, int64_t timeout);
 
 /*
- * Gives the lock back, and records the time.
+ * Gives the lock back, and records the time.  A hold with RELOCK_INHERIT is
+ * given back for all processes that share it; they learn of it as of a break.
  *
  * -ENOENT  not held: nobody holds it
  * -EPERM   not held through this handle: somebody else holds it
@@ -273,7 +274,8 @@ int relock_leave(relock_lock *lock);
  * new record.  For programs like relockfs.  The request's timeout and flags
  * are not looked at; its mode must be that of the hold.
  *
- * -ENOENT -ESTALE as relock_release(); -EINVAL -EFBIG as relock_acquire()
+ * -ENOENT -EPERM -ESTALE -EBUSY as relock_release() and relock_acquire(); -EINVAL
+ * -EFBIG -ENOMEM as relock_acquire()
  */
 int relock_pass(relock_lock *lock, const struct relock_request *request);
 
@@ -299,8 +301,9 @@ int relock_check(relock_lock *lock);
  * Sets the info text of a lock that this handle holds.  It is bytes, not a
  * string; whatever it holds is escaped where it is shown.
  *
- * -ENOENT -ESTALE as relock_check(); -EFBIG; -ENODATA where the lock has no
- * record; errors of pwrite(2), after which the old text stands
+ * -ENOENT -EPERM -ESTALE as relock_release(); -EFBIG; -ENODATA where the lock
+ * has no record; -EBUSY while another thread converts it; errors of pwrite(2),
+ * after which the old text stands
  */
 int relock_set_info(relock_lock *lock, const void *info, size_t length);
 

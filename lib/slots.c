@@ -32,21 +32,20 @@ static bool slot_is_used(const struct slot *slot)
 			       : process_is_alive(record->pid, record->start_time);
 }
 
-/* 0 if nobody could have been there before; -EEXIST for other contents. */
+/* -EEXIST for other contents. */
 static int prepare_file(int fd)
 {
 	/* No holder: slot 0 only says whose file it is. */
 	struct slot head = {.record = {.magic = RECORD_MAGIC}};
-	struct stat status;
+	uint64_t token;
 
-	if (fstat(fd, &status) < 0)
-		return -errno;
-	if (status.st_size > 0) {
-		const uint64_t magic = RECORD_MAGIC;
-		uint64_t there = 0;
-		if (pread(fd, &there, sizeof there, 0) != sizeof there || there != magic)
-			return -EEXIST;
+	switch (lock_record_owner(fd, &token)) {
+	case RECORD_OURS:
 		return 0;
+	case RECORD_FOREIGN:
+		return -EEXIST;
+	default:
+		break;
 	}
 	head.record.checksum = record_checksum(&head.record, record_constant_sum(&head.record, ""));
 	return pwrite(fd, &head, SLOT_INFO_OFFSET, 0) == SLOT_INFO_OFFSET ? 0 : -ENOSPC;

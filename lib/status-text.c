@@ -8,8 +8,10 @@
 #include <string.h>
 #include <time.h>
 
+#include "cancellation.h"
 #include "cleanup.h"
 #include "relock.h"
+#include "status.h"
 
 struct walk {
 	int (*callback)(const struct relock_pair *pair, void *argument);
@@ -147,6 +149,7 @@ static void say_holder(struct walk *walk, const struct relock_holder *holder,
 
 static void say_end(struct walk *walk, const struct relock_status *status)
 {
+	CLEANUP_FREE char *user = NULL;
 	char value[256], when[64] = "";
 
 	switch (status->last_end) {
@@ -160,8 +163,9 @@ static void say_end(struct walk *walk, const struct relock_status *status)
 		break;
 	case RELOCK_END_BROKEN:
 		format_moment(when, sizeof when, status->last_end_time);
-		snprintf(value, sizeof value, "pid %d, uid %u, %s, at %s",
-			 (int)status->broken_by_pid, (unsigned)status->broken_by_uid,
+		user = status_user_name(status->broken_by_uid);
+		snprintf(value, sizeof value, "pid %d, user %s, %s, at %s",
+			 (int)status->broken_by_pid, user ? user : "?",
 			 status->broken_by_command ? status->broken_by_command : "?", when);
 		say_text(walk, "broken-by", value);
 		break;
@@ -179,6 +183,7 @@ int relock_status_each(const struct relock_status *status,
 		       int (*callback)(const struct relock_pair *pair, void *argument),
 		       void *argument)
 {
+	WITHOUT_CANCELLATION;
 	struct walk walk = {.callback = callback, .argument = argument, .prefix = ""};
 
 	say_text(&walk, "lock", status->name);
@@ -208,6 +213,7 @@ static int write_pair(const struct relock_pair *pair, void *argument)
 
 int relock_status_text(const struct relock_status *status, char **ret)
 {
+	WITHOUT_CANCELLATION;
 	char *text = NULL;
 	size_t length;
 

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cancellation.h"
 #include "cleanup.h"
 #include "clock.h"
 #include "message.h"
@@ -16,7 +17,7 @@
 #include "process.h"
 #include "store.h"
 
-static char *user_name(uid_t uid)
+char *status_user_name(uid_t uid)
 {
 	char *name = NULL, buffer[1024];
 	struct passwd entry, *found = NULL;
@@ -56,6 +57,29 @@ static char *via_text(const struct record *record)
 	return length < 0 ? NULL : text;
 }
 
+/* The process is gone, or its pid is another's now. */
+static void forget_process(struct relock_holder *holder)
+{
+	holder->pid = 0;
+	holder->start_time = 0;
+	holder->started = 0;
+}
+
+void status_live_holder_of_slot(struct relock_holder *ret, const struct slot *slot, bool proven)
+{
+	status_holder_of_slot(ret, slot);
+	if (ret->pid == 0)
+		return;
+	if (!process_is_alive(ret->pid, ret->start_time)) {
+		forget_process(ret);
+	} else if (proven && ret->via_kind == RELOCK_VIA_NONE &&
+		   process_uid(ret->pid, &ret->uid) == 0) {
+		/* Who it is now: the record is of when the file was opened. */
+		free(ret->user);
+		ret->user = status_user_name(ret->uid);
+	}
+}
+
 void status_holder_of_slot(struct relock_holder *ret, const struct slot *slot)
 {
 	const struct record *record = &slot->record;
@@ -69,7 +93,7 @@ void status_holder_of_slot(struct relock_holder *ret, const struct slot *slot)
 	ret->start_time = here ? record->start_time : 0;
 	ret->started = here ? process_started(record->start_time) : 0;
 	ret->uid = record->uid;
-	ret->user = user_name(record->uid);
+	ret->user = status_user_name(record->uid);
 	ret->host = text_or_null(record->host);
 	ret->command = text_or_null(record->command);
 	ret->via = via_text(record);
@@ -97,7 +121,7 @@ void status_holder_of_process(struct relock_holder *ret, pid_t pid)
 	if (process_start_time(pid, &ret->start_time) == 0)
 		ret->started = process_started(ret->start_time);
 	process_uid(pid, &ret->uid);
-	ret->user = user_name(ret->uid);
+	ret->user = status_user_name(ret->uid);
 	ret->host = strdup(process_self()->host);
 	if (process_command(pid, command, sizeof command) == 0)
 		ret->command = strdup(command);
@@ -166,7 +190,7 @@ static int look(relock_store *store, const char *name, struct snapshot *snapshot
 	return 0;
 }
 
-static int look_once(relock_store *store, const char *name, struct relock_status **ret)
+int status_look(relock_store *store, const char *name, struct relock_status **ret)
 {
 	__attribute__((cleanup(snapshot_free))) struct snapshot snapshot = {0};
 
@@ -175,17 +199,21 @@ static int look_once(relock_store *store, const char *name, struct relock_status
 
 int relock_status(relock_store *store, const char *name, struct relock_status **ret)
 {
+	WITHOUT_CANCELLATION;
+
 	message_begin();
 	int result = name_check(name, false);
 	if (result == 0)
-		result = look_once(store, name, ret);
+		result = status_look(store, name, ret);
 	return message_end(result, name);
 }
 
 int relock_lock_status(relock_lock *lock, struct relock_status **ret)
 {
+	WITHOUT_CANCELLATION;
+
 	message_begin();
-	return message_end(look_once(lock->store, lock->name, ret), lock->name);
+	return message_end(status_look(lock->store, lock->name, ret), lock->name);
 }
 
 /* Lists */
@@ -240,6 +268,7 @@ static int by_name(const void *left, const void *right)
 
 int relock_list(relock_store *store, unsigned flags, struct relock_status ***ret, size_t *ret_count)
 {
+	WITHOUT_CANCELLATION;
 	struct listing listing = {.store = store, .all = flags & RELOCK_LIST_FREE};
 
 	message_begin();
@@ -282,6 +311,7 @@ static int prune_one(const char *name, void *argument)
 
 int relock_store_prune(relock_store *store, int64_t age, size_t *ret_removed)
 {
+	WITHOUT_CANCELLATION;
 	struct pruning pruning = {store, age, 0};
 
 	message_begin();

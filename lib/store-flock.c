@@ -206,28 +206,46 @@ static bool only_a_watcher(const struct file_lock *file, const struct file_id *i
 	return onlookers.watched && !onlookers.open;
 }
 
-/* The same record in a new file, in place of the old. */
-static int replace_file(relock_lock *lock)
+static int copy_record(int from, int to)
 {
-	const struct file_store *store = file_store_of(lock->store);
-	const struct file_lock *file = file_lock_of(lock);
 	CLEANUP_FREE struct slot *slot = malloc(sizeof *slot);
-	CLEANUP_CLOSE int fd = -1;
-	char name[48];
 
 	if (!slot)
 		return -ENOMEM;
-	snprintf(name, sizeof name, ".relock-%016llx", (unsigned long long)file->next_hold);
-	int result = lock_file_create(store, name, &fd);
+	ssize_t length = pread(from, slot, sizeof *slot, 0);
+	return length >= 0 && pwrite(to, slot, (size_t)length, 0) == length ? 0 : -EIO;
+}
+
+/*
+ * The same record in a new file, in place of the old.  Somebody may open the
+ * old one after the walk that found nobody: so the new one is locked until it
+ * is sure that nobody has, and if somebody has, the old one gets its name back.
+ * (Who has found the old file but not yet opened it cannot be seen: that window
+ * is a few instructions of the kernel's.)
+ */
+static int replace_file(relock_lock *relock)
+{
+	const struct file_store *store = file_store_of(relock->store);
+	struct flock_lock *lock = flock_lock_of(relock);
+	CLEANUP_CLOSE int fd = -1;
+	char other[48];
+
+	snprintf(other, sizeof other, ".relock-%016llx", (unsigned long long)lock->file.next_hold);
+	int result = lock_file_create(store, other, &fd);
 	if (result < 0)
 		return result;
-	ssize_t length = pread(file->fd, slot, sizeof *slot, 0);
-	if (length < 0 || pwrite(fd, slot, (size_t)length, 0) != length ||
-	    renameat(store->dir_fd, name, store->dir_fd, lock->name) < 0) {
-		unlinkat(store->dir_fd, name, 0);
-		return -EIO;
+	result = copy_record(lock->file.fd, fd);
+	if (result == 0 && flock(fd, LOCK_EX | LOCK_NB) < 0)
+		result = -errno;
+	if (result == 0 &&
+	    renameat2(store->dir_fd, other, store->dir_fd, relock->name, RENAME_EXCHANGE) < 0)
+		result = -errno;
+	if (result == 0 && was_opened(lock)) {
+		(void)renameat2(store->dir_fd, other, store->dir_fd, relock->name, RENAME_EXCHANGE);
+		result = -EBUSY;
 	}
-	return 0;
+	unlinkat(store->dir_fd, other, 0);
+	return result;
 }
 
 static bool wake_watchers(relock_lock *relock)

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "cancellation.h"
 #include "cleanup.h"
 #include "message.h"
 
@@ -88,12 +89,16 @@ int store_open(relock_store **ret, const char *url, bool any_folder)
 
 int relock_store_open(relock_store **ret, const char *url)
 {
+	WITHOUT_CANCELLATION;
+
 	message_begin();
 	return store_open(ret, url, false);
 }
 
 void relock_store_close(relock_store *store)
 {
+	WITHOUT_CANCELLATION;
+
 	if (!store)
 		return;
 	store->operations->close(store);
@@ -178,6 +183,7 @@ static int give(char **ret_url, char **ret_why, const char *scheme, const char *
 
 int relock_store_default(char **ret_url, char **ret_why)
 {
+	WITHOUT_CANCELLATION;
 	const char *set = secure_getenv("RELOCK_STORE");
 	const char *folder = NULL, *why = NULL;
 	char own[64];

@@ -144,13 +144,13 @@ static int wait_by_thread(const struct wait_operation *operation, int fd, const 
 	return result;
 }
 
-static int wait_by_polling(const struct wait_operation *operation, int fd, const void *how,
-			   int64_t deadline, int cancel_state)
+int wait_by_polling(const struct wait_operation *operation, int fd, const void *how,
+		    int64_t deadline, int cancel_state)
 {
 	int64_t pause = RELOCK_MILLISECOND / 2;
 	int ignored, result;
 
-	debug("no thread to wait with: polling");
+	debug("polling");
 	while ((result = operation->set(fd, how, false)) == -EAGAIN) {
 		int64_t left = deadline - clock_now(CLOCK_MONOTONIC);
 		if (left <= 0)
@@ -187,7 +187,7 @@ int wait_for(const struct wait_operation *operation, int fd, const void *how, co
 	if (deadline == INT64_MAX)
 		return wait_by_oneself(operation, fd, how, before, cancel_state);
 	int result = wait_by_thread(operation, fd, how, before, deadline, cancel_state);
-	if (result == -EAGAIN)
+	if (result == -EAGAIN) /* no thread to wait with */
 		return wait_by_polling(operation, fd, how, deadline, cancel_state);
 	return result;
 }

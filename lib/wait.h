@@ -27,3 +27,8 @@ struct wait_operation {
  */
 int wait_for(const struct wait_operation *operation, int fd, const void *how, const void *before,
 	     int64_t deadline, int cancel_state);
+
+/* The same by trying again and again, which never leaves it open whether the
+ * lock was granted. */
+int wait_by_polling(const struct wait_operation *operation, int fd, const void *how,
+		    int64_t deadline, int cancel_state);

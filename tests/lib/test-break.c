@@ -235,6 +235,7 @@ static void break_takes_it_from_a_child_that_inherited_it(void **state)
 	assert_string_equal(state_of(*state, "demo", "state"), "held");
 	assert_int_equal(atoi(state_of(*state, "demo", "pid")), child);
 	assert_int_equal(relock_break(fixture->store, "demo", NULL), 0);
+	assert_non_null(state_of(*state, "demo", "broken-by"));
 	assert_int_equal(try_elsewhere(*state, "demo"), 0);
 	close(fd);
 }
@@ -288,6 +289,7 @@ static int hold_like_get(struct peer *self, void *argument)
 	sigemptyset(&mask);
 	sigaddset(&mask, SIGTERM);
 	sigprocmask(SIG_BLOCK, &mask, NULL);
+	prctl(PR_SET_NAME, "relock get"); /* as the command's holder does */
 	request.on_behalf = &behalf;
 	peer_say(self, relock_acquire(lock, &request));
 	sigwait(&mask, &number);
@@ -341,12 +343,12 @@ static void holder_records_who_broke_it(void **state)
 {
 	relock_lock *lock = handle(*state, "demo");
 
-	assert_int_equal(relock_mark_broken(lock, 4711, 1000, "rm"), -ENOENT);
+	assert_int_equal(relock_mark_broken(lock, 4711, 65534, "rm"), -ENOENT);
 	assert_int_equal(try_lock(lock), 0);
-	assert_int_equal(relock_mark_broken(lock, 4711, 1000, "rm"), 0);
+	assert_int_equal(relock_mark_broken(lock, 4711, 65534, "rm"), 0);
 	assert_int_equal(try_elsewhere(*state, "demo"), -EAGAIN);
 	assert_int_equal(relock_release(lock), 0);
-	assert_non_null(strstr(state_of(*state, "demo", "broken-by"), "pid 4711, uid 1000, rm"));
+	assert_non_null(strstr(state_of(*state, "demo", "broken-by"), "pid 4711, user "));
 	/* The next hold ends as it does. */
 	assert_int_equal(try_lock(lock), 0);
 	assert_int_equal(relock_release(lock), 0);
@@ -354,26 +356,56 @@ static void holder_records_who_broke_it(void **state)
 	relock_lock_close(lock);
 }
 
-/* A hold of the mount: asked by removing the name there. */
-static void break_asks_the_mount(void **state)
+/* A record may name anything as its mount; what is no relockfs is left alone.
+ * (With a true mount: tests/fusefs.) */
+static void break_removes_nothing_but_in_a_mount(void **state)
 {
 	const struct fixture *fixture = *state;
 	struct relock_request request = RELOCK_REQUEST_INIT;
-	char mount[] = "/tmp/relock-test-mount-XXXXXX", name[64];
-	assert_non_null(mkdtemp(mount));
-	struct relock_on_behalf behalf = {.via = RELOCK_VIA_MOUNT, .pid = getpid(), .path = mount};
+	char folder[] = "/tmp/relock-test-mount-XXXXXX", name[64];
+	assert_non_null(mkdtemp(folder));
+	struct relock_on_behalf behalf = {.via = RELOCK_VIA_MOUNT, .pid = getpid(), .path = folder};
 	relock_lock *lock = handle(*state, "demo");
 
-	snprintf(name, sizeof name, "%s/demo", mount);
+	snprintf(name, sizeof name, "%s/demo", folder);
 	close(open(name, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
 	request.on_behalf = &behalf;
 	assert_int_equal(relock_acquire(lock, &request), 0);
-	assert_int_equal(relock_break(fixture->store, "demo", NULL), 0);
-	assert_int_not_equal(access(name, F_OK), 0);
+	assert_int_equal(relock_break(fixture->store, "demo", NULL), -EPERM);
+	assert_int_equal(unlink(name), 0); /* it was there */
 	/* Never behind its back. */
 	assert_int_equal(relock_check(lock), 0);
 	relock_lock_close(lock);
-	rmdir(mount);
+	rmdir(folder);
+}
+
+/* Nor is a signal sent to one whom a record only calls a holder of `relock get`. */
+static void unget_signals_nobody_but_relock_get(void **state)
+{
+	struct relock_request request = RELOCK_REQUEST_INIT;
+	struct relock_on_behalf behalf = {.via = RELOCK_VIA_GET, .pid = getpid()};
+	relock_lock *holder = handle(*state, "demo"), *lock = handle(*state, "demo");
+
+	request.on_behalf = &behalf;
+	assert_int_equal(relock_acquire(holder, &request), 0);
+	assert_int_equal(relock_unget(lock, NULL), -EPERM); /* and we live */
+	request.on_behalf = &(struct relock_on_behalf){.via = (enum relock_via)7};
+	assert_int_equal(relock_acquire(lock, &request), -EINVAL);
+	relock_lock_close(holder);
+	relock_lock_close(lock);
+}
+
+static void break_of_a_path_with_a_dot(void **state)
+{
+	relock_lock *lock = NULL, *other = NULL;
+
+	assert_int_equal(relock_lock_open_path(&lock, NULL, path_of(*state, ".dot")), 0);
+	assert_int_equal(relock_lock_open_path(&other, NULL, path_of(*state, ".dot")), 0);
+	assert_int_equal(try_lock(lock), 0);
+	assert_int_equal(relock_lock_break(other, NULL), 0);
+	assert_int_equal(relock_release(lock), -ESTALE);
+	relock_lock_close(lock);
+	relock_lock_close(other);
 }
 
 #define BOTH(f) test_ofd(f), test_flock(f)
@@ -395,7 +427,9 @@ int main(void)
 		BOTH(break_asks_the_background_holder),
 		BOTH(unget_of_another_hold_is_eperm),
 		BOTH(holder_records_who_broke_it),
-		BOTH(break_asks_the_mount),
+		BOTH(break_removes_nothing_but_in_a_mount),
+		BOTH(unget_signals_nobody_but_relock_get),
+		test_ofd(break_of_a_path_with_a_dot),
 	};
 
 	return cmocka_run_group_tests_name("break", tests, NULL, NULL);

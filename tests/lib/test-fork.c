@@ -102,6 +102,41 @@ static void child_that_was_told_to_inherit_holds(void **state)
 	assert_int_equal(try_elsewhere(*state, "demo"), -EAGAIN);
 	assert_int_equal(child_result(relock_release, lock), 0);
 	assert_int_equal(try_elsewhere(*state, "demo"), 0);
+	/* ... and they learn of it. */
+	assert_int_equal(relock_check(lock), -ESTALE);
+	relock_lock_close(lock);
+}
+
+/* Who inherited a hold that was given back does not share the next one. */
+static int check_then_try(relock_lock *lock)
+{
+	return relock_check(lock) == -ESTALE && try_lock(lock) == -EAGAIN ? 0 : -1;
+}
+
+static void next_hold_is_not_shared_with_who_inherited_the_last(void **state)
+{
+	struct relock_request request = RELOCK_REQUEST_INIT;
+	relock_lock *lock = handle(*state, "demo");
+	int go[2], status;
+	char byte = 0;
+
+	request.flags = RELOCK_INHERIT;
+	assert_int_equal(pipe(go), 0);
+	assert_int_equal(relock_acquire(lock, &request), 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		(void)!read(go[0], &byte, 1);
+		_exit(-check_then_try(lock));
+	}
+	assert_int_equal(relock_release(lock), 0);
+	assert_int_equal(relock_acquire(lock, &request), 0);
+	assert_int_equal(write(go[1], &byte, 1), 1);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	assert_int_equal(relock_check(lock), 0);
+	assert_int_equal(relock_release(lock), 0);
+	close(go[0]);
+	close(go[1]);
 	relock_lock_close(lock);
 }
 
@@ -267,6 +302,7 @@ int main(void)
 		BOTH(child_holds_nothing),
 		BOTH(lock_ends_with_the_parent),
 		BOTH(child_that_was_told_to_inherit_holds),
+		BOTH(next_hold_is_not_shared_with_who_inherited_the_last),
 		BOTH(those_who_inherited_are_one_holder),
 		BOTH(descriptors_are_close_on_exec_unless_told),
 		BOTH(every_descriptor_is_close_on_exec),

@@ -468,6 +468,9 @@ static void prune_removes_old_free_files_only(void **state)
 	assert_int_equal(relock_release(fresh), 0);
 	assert_int_equal(utimensat(AT_FDCWD, path_of(*state, "held"), past, 0), 0);
 	assert_int_equal(utimensat(AT_FDCWD, path_of(*state, "old"), past, 0), 0);
+	int empty = open(path_of(*state, "empty"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	close(empty);
+	assert_int_equal(utimensat(AT_FDCWD, path_of(*state, "empty"), past, 0), 0);
 	int foreign = open(path_of(*state, "foreign"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	assert_int_equal(write(foreign, "my data", 7), 7);
 	close(foreign);
@@ -478,6 +481,7 @@ static void prune_removes_old_free_files_only(void **state)
 	assert_int_equal(access(path_of(*state, "held"), F_OK), 0);
 	assert_int_equal(access(path_of(*state, "fresh"), F_OK), 0);
 	assert_int_equal(access(path_of(*state, "foreign"), F_OK), 0);
+	assert_int_equal(access(path_of(*state, "empty"), F_OK), 0);
 	/* A handle that still has the removed file open locks the new one. */
 	assert_int_equal(try_lock(old), 0);
 	assert_int_equal(try_elsewhere(*state, "old"), -EAGAIN);
@@ -510,6 +514,50 @@ static void passing_on_keeps_the_lock_and_grows_the_token(void **state)
 	assert_int_equal(try_elsewhere(*state, "demo"), -EAGAIN);
 	request.mode = RELOCK_SHARED;
 	assert_int_equal(relock_pass(lock, &request), -EINVAL);
+	relock_lock_close(lock);
+}
+
+/* Held for a process that is gone, or whose pid another has: no pid is shown. */
+static void pid_of_a_dead_process_is_not_shown(void **state)
+{
+	struct relock_request request = RELOCK_REQUEST_INIT;
+	struct relock_on_behalf behalf = {
+		.via = RELOCK_VIA_MOUNT, .pid = getpid(), .start_time = 12345, .path = "/locks"};
+	relock_lock *lock = handle(*state, "demo");
+
+	request.on_behalf = &behalf;
+	assert_int_equal(relock_acquire(lock, &request), 0);
+	assert_string_equal(state_of(*state, "demo", "state"), "held");
+	assert_null(state_of(*state, "demo", "pid"));
+	assert_int_equal(relock_release(lock), 0);
+	/* A start time that no clock can reach. */
+	behalf.start_time = UINT64_C(1) << 60;
+	assert_int_equal(relock_acquire(lock, &request), 0);
+	assert_int_equal(relock_release(lock), 0);
+	assert_null(state_of(*state, "demo", "last-started"));
+	relock_lock_close(lock);
+}
+
+static void token_survives_a_hold_that_was_downgraded_and_passed_on(void **state)
+{
+	struct relock_request request = RELOCK_REQUEST_INIT;
+	const uint64_t ahead = UINT64_C(1) << 62;
+	relock_lock *lock = handle(*state, "demo");
+
+	assert_int_equal(try_lock(lock), 0);
+	assert_int_equal(relock_release(lock), 0);
+	int fd = open(path_of(*state, "demo"), O_RDWR | O_CLOEXEC);
+	assert_int_equal(pwrite(fd, &ahead, 8, 8), 8);
+	close(fd);
+	assert_int_equal(try_lock(lock), 0);
+	assert_int_equal(relock_convert(lock, RELOCK_SHARED, 0), 0);
+	request.mode = RELOCK_SHARED;
+	request.info = "next";
+	request.info_length = 4;
+	assert_int_equal(relock_pass(lock, &request), 0);
+	assert_int_equal(relock_release(lock), 0);
+	assert_int_equal(try_lock(lock), 0);
+	assert_true(token_of(lock) > ahead);
 	relock_lock_close(lock);
 }
 
@@ -681,6 +729,8 @@ int main(void)
 		BOTH(list_is_sorted_and_has_the_held),
 		BOTH(prune_removes_old_free_files_only),
 		BOTH(passing_on_keeps_the_lock_and_grows_the_token),
+		BOTH(pid_of_a_dead_process_is_not_shown),
+		BOTH(token_survives_a_hold_that_was_downgraded_and_passed_on),
 		BOTH(bad_requests_are_refused),
 		BOTH(timeout_beyond_the_clock_waits_for_ever),
 		BOTH(threads_exclude_each_other),

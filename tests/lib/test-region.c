@@ -143,6 +143,22 @@ static void wait_that_fails_leaves_what_was_there(void **state)
 	assert_int_equal(look_for_free(files->other, 50, 40), 0);
 }
 
+static void wait_that_fails_keeps_thousands_of_locks(void **state)
+{
+	const struct files *files = *state;
+
+	for (off_t at = 0; at < 3000; at += 2)
+		assert_int_equal(lock(files->mine, at, 1), 0);
+	assert_int_equal(lock(files->other, 5000, 1), 0);
+	assert_int_equal(
+		relock_region(files->mine, RELOCK_REGION_LOCK, 0, 6000, 2 * RELOCK_MILLISECOND),
+		-ETIMEDOUT);
+	for (off_t at = 0; at < 3000; at += 2) {
+		assert_int_equal(look_for_free(files->other, at, 1), -EAGAIN);
+		assert_int_equal(look_for_free(files->other, at + 1, 1), 0);
+	}
+}
+
 static void *wait_for_range(void *argument)
 {
 	const struct files *files = argument;
@@ -177,6 +193,7 @@ int main(void)
 		region_test(closing_another_descriptor_keeps_it),
 		region_test(wait_ends_at_the_deadline),
 		region_test(wait_that_fails_leaves_what_was_there),
+		region_test(wait_that_fails_keeps_thousands_of_locks),
 		region_test(unlock_wakes_the_waiter),
 	};
 
