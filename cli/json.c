@@ -108,6 +108,11 @@ struct json_object *json_add_array(struct json_object *object, const char *key)
 	return value;
 }
 
+void json_append_text(struct json_object *array, const char *text)
+{
+	json_append(array, need(json.json_object_new_string_(text)));
+}
+
 void json_append_signed(struct json_object *array, int64_t number)
 {
 	json_append(array, need(json.json_object_new_int64_(number)));

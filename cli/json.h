@@ -25,7 +25,9 @@ void json_add_null(struct json_object *object, const char *key);
 void json_add(struct json_object *object, const char *key, struct json_object *value);
 struct json_object *json_add_object(struct json_object *object, const char *key);
 struct json_object *json_add_array(struct json_object *object, const char *key);
+/* NULL is null. */
 void json_append(struct json_object *array, struct json_object *value);
+void json_append_text(struct json_object *array, const char *text);
 void json_append_signed(struct json_object *array, int64_t number);
 
 /* On standard output: indented for people, or one line. */

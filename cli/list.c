@@ -40,21 +40,20 @@ enum {
 };
 
 static const struct table_column columns[COLUMN_COUNT] = {
-	[NAME] = {"NAME", "the lock's name", 8, 0},
-	[STATE] = {"STATE", "free or held", 4, 0},
-	[MODE] = {"MODE", "exclusive or shared", 9, 0},
-	[PID] = {"PID", "holder's pid", 5, TABLE_NUMBER | TABLE_LINES},
-	[USER] = {"USER", "holder's user", 4, TABLE_LINES},
-	[HELD] = {"HELD", "for how long", 8, TABLE_LINES},
-	[SINCE] = {"SINCE", "since when", 19, TABLE_LINES},
-	[COMMAND] = {"COMMAND", "what the holder runs", 0.3, TABLE_LINES},
-	[WAITERS] = {"WAITERS", "pids of who waits, in their order", 7, 0},
-	[TOKEN] = {"TOKEN", "fencing token", 16, TABLE_RIGHT | TABLE_NUMBER},
-	[VIA] = {"VIA", "who holds it on the holder's behalf", 4, TABLE_LINES},
-	[HOST] = {"HOST", "holder's host", 6, TABLE_LINES},
-	[INFO] = {"INFO", "the holder's text", 0.2, TABLE_LINES},
-	[LAST] = {"LAST", "of a free lock: who held it last, and how that ended", 0.2,
-		  TABLE_TRUNCATE},
+	[NAME] = {"NAME", "the lock's name", 0},
+	[STATE] = {"STATE", "free or held", 0},
+	[MODE] = {"MODE", "exclusive or shared", 0},
+	[PID] = {"PID", "holder's pid", TABLE_NUMBER | TABLE_LINES | TABLE_RIGHT},
+	[USER] = {"USER", "holder's user", TABLE_LINES},
+	[HELD] = {"HELD", "for how long", TABLE_LINES},
+	[SINCE] = {"SINCE", "since when", TABLE_LINES},
+	[COMMAND] = {"COMMAND", "what the holder runs", TABLE_LINES | TABLE_CUT},
+	[WAITERS] = {"WAITERS", "pids of who waits, in their order", TABLE_NUMBER | TABLE_LINES},
+	[TOKEN] = {"TOKEN", "fencing token", TABLE_RIGHT | TABLE_NUMBER},
+	[VIA] = {"VIA", "who holds it on the holder's behalf", TABLE_LINES | TABLE_CUT},
+	[HOST] = {"HOST", "holder's host", TABLE_LINES},
+	[INFO] = {"INFO", "the holder's text", TABLE_LINES | TABLE_CUT},
+	[LAST] = {"LAST", "of a free lock: who held it last, and how that ended", TABLE_CUT},
 };
 
 struct list_options {
@@ -82,8 +81,7 @@ static void cell_set(struct cell *cell, struct table *table, size_t column)
 {
 	if (fclose(cell->out) != 0)
 		out_of_memory();
-	if (*cell->text)
-		table_set(table, column, cell->text);
+	table_set(table, column, cell->text);
 	free(cell->text);
 }
 
@@ -136,6 +134,8 @@ static void set_holders(struct table *table, const struct relock_status *status)
 {
 	static const size_t of_holders[] = {PID, USER, HELD, SINCE, COMMAND, VIA, HOST, INFO};
 
+	if (status->holder_count == 0)
+		return;
 	for (size_t i = 0; i < sizeof of_holders / sizeof of_holders[0]; i++) {
 		struct cell cell;
 		FILE *out = cell_open(&cell);
@@ -200,11 +200,11 @@ static const char *state_text(enum relock_state state)
 	return (size_t)state < sizeof texts / sizeof texts[0] ? texts[state] : "unknown";
 }
 
-static void add_lock(struct table *table, const struct relock_status *status)
+static void add_lock(struct table *table, const struct relock_status *status, bool json)
 {
 	CLEANUP_FREE char *name = printable(status->name);
-	CLEANUP_FREE char *waiters =
-		waiters_text(status->waiter_pids, status->waiter_pid_count, status->waiter_count);
+	CLEANUP_FREE char *waiters = waiters_text(status->waiter_pids, status->waiter_pid_count,
+						  status->waiter_count, json);
 
 	table_add_line(table);
 	table_set(table, NAME, name);
@@ -249,7 +249,7 @@ static int print_table(const struct list_options *options, struct relock_status 
 	if (code != 0)
 		return code;
 	for (size_t i = 0; i < count; i++)
-		add_lock(table, locks[i]);
+		add_lock(table, locks[i], options->table.json);
 	table_print(table);
 	return 0;
 }

@@ -38,18 +38,18 @@ enum {
 };
 
 static const struct table_column columns[COLUMN_COUNT] = {
-	[COMMAND] = {"COMMAND", "what the holder runs", 15, TABLE_LINES},
-	[PID] = {"PID", "holder's pid", 5, TABLE_LINES},
-	[USER] = {"USER", "holder's user", 4, TABLE_LINES},
-	[FD] = {"FD", "holder's descriptor of the file", 2, TABLE_LINES},
-	[TYPE] = {"TYPE", "OFD, POSIX, FLOCK or LEASE", 5, 0},
-	[MODE] = {"MODE", "exclusive or shared", 9, 0},
-	[START] = {"START", "first byte", 5, TABLE_RIGHT | TABLE_NUMBER},
-	[END] = {"END", "last byte, or EOF", 3, TABLE_RIGHT},
-	[WAITERS] = {"WAITERS", "pids of who waits", 7, 0},
-	[DEVICE] = {"DEVICE", "the file system's major and minor number", 5, 0},
-	[INODE] = {"INODE", "the file's inode number", 5, TABLE_RIGHT | TABLE_NUMBER},
-	[PATH] = {"PATH", "the file", 0.3, 0},
+	[COMMAND] = {"COMMAND", "what the holder runs", TABLE_LINES | TABLE_CUT},
+	[PID] = {"PID", "holder's pid", TABLE_NUMBER | TABLE_LINES | TABLE_RIGHT},
+	[USER] = {"USER", "holder's user", TABLE_LINES},
+	[FD] = {"FD", "holder's descriptor of the file", TABLE_NUMBER | TABLE_LINES | TABLE_RIGHT},
+	[TYPE] = {"TYPE", "OFD, POSIX, FLOCK or LEASE", 0},
+	[MODE] = {"MODE", "exclusive or shared", 0},
+	[START] = {"START", "first byte", TABLE_RIGHT | TABLE_NUMBER},
+	[END] = {"END", "last byte, or EOF", TABLE_RIGHT | TABLE_NUMBER},
+	[WAITERS] = {"WAITERS", "pids of who waits", TABLE_NUMBER | TABLE_LINES},
+	[DEVICE] = {"DEVICE", "the file system's major and minor number", 0},
+	[INODE] = {"INODE", "the file's inode number", TABLE_RIGHT | TABLE_NUMBER},
+	[PATH] = {"PATH", "the file", TABLE_CUT_START},
 };
 
 static const char *const default_columns = "COMMAND,PID,USER,TYPE,MODE,START,END,WAITERS,PATH";
@@ -71,49 +71,44 @@ static const char *mode_text(enum relock_mode mode)
 	return mode == RELOCK_SHARED ? "shared" : "exclusive";
 }
 
-/* Enough of a command line to know it by, without the program's folder: the
- * first column of a table must not push the others off the terminal. */
-enum { COMMAND_SHOWN = 40 };
-
-static void print_command(FILE *out, const char *command, bool all)
+/* A terminal has no room for the program's folder. */
+static void print_command(FILE *out, const char *command, bool whole)
 {
-	CLEANUP_FREE char *text = printable(command ? command : "-");
-	size_t program = strcspn(text, " ");
-	const char *slash = memrchr(text, '/', program);
-	const char *shown = slash && !all ? slash + 1 : text;
+	CLEANUP_FREE char *text = printable(command);
+	const char *slash = whole ? NULL : memrchr(text, '/', strcspn(text, " "));
 
-	if (all || strlen(shown) <= COMMAND_SHOWN) {
-		fputs(shown, out);
-		return;
-	}
-
-	size_t length = COMMAND_SHOWN - 3;
-
-	/* Not within a character of UTF-8. */
-	while (length > 0 && ((unsigned char)shown[length] & 0xc0) == 0x80)
-		length--;
-	fprintf(out, "%.*s...", (int)length, shown);
+	fputs(slash ? slash + 1 : text, out);
 }
+
+/* What a table shall tell: all of it, and for programs without words. */
+struct telling {
+	bool whole, json;
+};
 
 /* One cell with a line for each holder; "-" if they are out of sight. */
 static void set_holders(struct table *table, const struct relock_kernel_lock *lock, size_t column,
-			bool whole)
+			const struct telling *telling)
 {
+	if (lock->holder_count == 0) {
+		table_set(table, column, telling->json ? NULL : "-");
+		return;
+	}
+
 	CLEANUP_FREE char *text = NULL;
 	size_t size = 0;
 	FILE *out = open_memstream(&text, &size);
 
 	if (!out)
 		out_of_memory();
-	if (lock->holder_count == 0)
-		putc('-', out);
 	for (size_t i = 0; i < lock->holder_count; i++) {
 		const struct relock_kernel_process *holder = &lock->holders[i];
 
 		if (i > 0)
 			putc('\n', out);
 		if (column == COMMAND) {
-			print_command(out, holder->command, whole);
+			if (holder->command || !telling->json)
+				print_command(out, holder->command ? holder->command : "-",
+					      telling->whole);
 		} else if (column == USER) {
 			CLEANUP_FREE char *user = user_name(holder->uid);
 
@@ -129,7 +124,7 @@ static void set_holders(struct table *table, const struct relock_kernel_lock *lo
 	table_set(table, column, text);
 }
 
-static char *waiter_pids_text(const struct relock_kernel_lock *lock)
+static char *waiter_pids_text(const struct relock_kernel_lock *lock, bool all)
 {
 	CLEANUP_FREE pid_t *pids = calloc(lock->waiter_pid_count + 1, sizeof *pids);
 
@@ -137,25 +132,25 @@ static char *waiter_pids_text(const struct relock_kernel_lock *lock)
 		out_of_memory();
 	for (size_t i = 0; i < lock->waiter_pid_count; i++)
 		pids[i] = lock->waiters[i].pid;
-	return waiters_text(pids, lock->waiter_pid_count, lock->waiter_count);
+	return waiters_text(pids, lock->waiter_pid_count, lock->waiter_count, all);
 }
 
 /* `path` is what was asked for, or NULL. */
 static void add_lock(struct table *table, const struct relock_kernel_lock *lock, const char *path,
-		     bool whole)
+		     const struct telling *telling)
 {
-	CLEANUP_FREE char *waiters = waiter_pids_text(lock);
+	CLEANUP_FREE char *waiters = waiter_pids_text(lock, telling->json);
 
 	table_add_line(table);
-	set_holders(table, lock, COMMAND, whole);
-	set_holders(table, lock, PID, whole);
-	set_holders(table, lock, USER, whole);
-	set_holders(table, lock, FD, whole);
+	set_holders(table, lock, COMMAND, telling);
+	set_holders(table, lock, PID, telling);
+	set_holders(table, lock, USER, telling);
+	set_holders(table, lock, FD, telling);
 	table_set(table, TYPE, type_text(lock->type));
 	table_set(table, MODE, mode_text(lock->mode));
 	table_setf(table, START, "%llu", (unsigned long long)lock->start);
 	if (lock->end == INT64_MAX)
-		table_set(table, END, "EOF");
+		table_set(table, END, telling->json ? NULL : "EOF");
 	else
 		table_setf(table, END, "%llu", (unsigned long long)lock->end);
 	table_set(table, WAITERS, waiters);
@@ -165,7 +160,7 @@ static void add_lock(struct table *table, const struct relock_kernel_lock *lock,
 		CLEANUP_FREE char *text = printable(lock->path ? lock->path : path);
 
 		table_set(table, PATH, text);
-	} else {
+	} else if (!telling->json) {
 		table_setf(table, PATH, "(inode %llu on %u:%u)", (unsigned long long)lock->inode,
 			   lock->major, lock->minor);
 	}
@@ -242,13 +237,14 @@ static int print_json(const struct relock_kernel_lock *locks, size_t count)
 static int print_table(const struct table_options *options, const char *path,
 		       const struct relock_kernel_lock *locks, size_t count)
 {
+	const struct telling telling = {!table_is_for_terminal(options), options->json};
 	CLEANUP_TABLE struct table *table = NULL;
 
 	int code = table_new(&table, "locks", columns, COLUMN_COUNT, default_columns, options);
 	if (code != 0)
 		return code;
 	for (size_t i = 0; i < count; i++)
-		add_lock(table, &locks[i], path, options->raw || options->json);
+		add_lock(table, &locks[i], path, &telling);
 	table_print(table);
 	return 0;
 }

@@ -1,5 +1,6 @@
 /*
- * Tables as util-linux prints them, by libsmartcols, loaded when first used.
+ * Tables as util-linux prints them, by libsmartcols, loaded when first used; as
+ * JSON, by json-c, as all other JSON of the command.
  *
  * A subcommand has an array of all the columns it knows; the user picks with
  * -o, as in lsblk(8): "-o NAME,PID" these, "-o +TOKEN" these as well.  Columns
@@ -12,17 +13,16 @@
 #include <stddef.h>
 
 enum {
-	TABLE_RIGHT = 1,    /* to the right, as numbers; not with TABLE_LINES, of which
-			       libsmartcols moves only the first */
-	TABLE_TRUNCATE = 2, /* may be cut off where the terminal is too narrow */
-	TABLE_NUMBER = 4,   /* a number in JSON */
-	TABLE_LINES = 8,    /* may have several lines, an array in JSON */
+	TABLE_RIGHT = 1,     /* to the right, as numbers */
+	TABLE_CUT = 2,       /* on a terminal that is too narrow, cut off at the end */
+	TABLE_CUT_START = 4, /* or at the start, as for paths */
+	TABLE_NUMBER = 8,    /* a number in JSON */
+	TABLE_LINES = 16,    /* may have several lines, an array in JSON */
 };
 
 struct table_column {
 	const char *name;
 	const char *summary; /* for the help text */
-	double width;        /* hint: below 1 part of the terminal, else characters */
 	int flags;
 };
 
@@ -41,9 +41,14 @@ int table_new(struct table **ret, const char *name, const struct table_column *c
 	      size_t column_count, const char *default_output, const struct table_options *options);
 void table_free(struct table *table);
 
+/* The options ask for a table that people read on a terminal: the only one in
+ * which anything is left out. */
+bool table_is_for_terminal(const struct table_options *options);
+
 void table_add_line(struct table *table);
 
-/* Sets a cell of the last line; NULL leaves it empty. */
+/* Sets a cell of the last line; NULL leaves it empty: in JSON null, or an array
+ * of nothing. An empty line of several is null in the array. */
 void table_set(struct table *table, size_t column, const char *text);
 __attribute__((format(printf, 3, 4))) void table_setf(struct table *table, size_t column,
 						      const char *format, ...);

@@ -208,6 +208,29 @@ static void locks_shows_what_relock_run_holds(void **state)
 	outcome_free(&end);
 }
 
+static void locks_json_o_has_the_types_of_the_nested_form(void **state)
+{
+	struct claim claim = {make_file(), 0, F_WRLCK};
+	struct peer holder = peer_start(hold, &claim);
+
+	assert_int_equal(peer_hear(&holder), 1);
+
+	struct json_object *json = json_tokener_parse(
+		EXPECT(0, "locks", "-J", "-o", "PID,FD,END,WAITERS", claim.path)->out);
+	struct json_object *lock = json_object_array_get_idx(value_of(json, "locks"), 0);
+	struct json_object *pid = json_object_array_get_idx(value_of(lock, "pid"), 0);
+	struct json_object *fd = json_object_array_get_idx(value_of(lock, "fd"), 0);
+
+	assert_int_equal(json_object_get_type(pid), json_type_int);
+	assert_int_equal(json_object_get_int(pid), holder.pid);
+	assert_int_equal(json_object_get_type(fd), json_type_int);
+	/* To the end of the file. */
+	assert_null(value_of(lock, "end"));
+	assert_int_equal(json_object_array_length(value_of(lock, "waiters")), 0);
+	json_object_put(json);
+	end_peer(&holder);
+}
+
 static void locks_of_a_missing_file_is_66(void **state)
 {
 	EXPECT_IN(EXPECT(66, "locks", test_path("missing"))->err, "missing");
@@ -224,6 +247,7 @@ int main(void)
 		CASE(locks_names_all_who_share_a_description),
 		CASE(locks_knows_the_kinds_of_locks),
 		CASE(locks_shows_what_relock_run_holds),
+		CASE(locks_json_o_has_the_types_of_the_nested_form),
 		CASE(locks_of_a_missing_file_is_66),
 	};
 

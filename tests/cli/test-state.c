@@ -262,6 +262,88 @@ static void list_json_o_has_the_columns(void **state)
 	outcome_free(&end);
 }
 
+/* Null and nothing are told apart as in the nested form. */
+static void list_json_o_has_the_types_of_the_nested_form(void **state)
+{
+	struct program holder = start_holder("a", NULL);
+	struct program waiter = START_RELOCK("run", "a", "--", "true");
+
+	EXPECT(0, "run", "b", "--", "true");
+	wait_until_blocked(waiter.pid, SYS_fcntl);
+
+	struct json_object *json =
+		parse(EXPECT(0, "list", "-aJ", "-o", "NAME,PID,TOKEN,WAITERS,VIA,COMMAND")->out);
+	struct json_object *locks = member(json, "locks", json_type_array);
+	struct json_object *held = json_object_array_get_idx(locks, 0);
+	struct json_object *waiters = member(held, "waiters", json_type_array);
+
+	member(held, "token", json_type_int);
+	assert_int_equal(json_object_array_length(waiters), 1);
+	assert_int_equal(json_object_get_type(json_object_array_get_idx(waiters, 0)),
+			 json_type_int);
+	assert_int_equal(json_object_get_int(json_object_array_get_idx(waiters, 0)), waiter.pid);
+	/* One holder, and nobody holds it on its behalf. */
+	assert_int_equal(json_object_array_length(member(held, "via", json_type_array)), 1);
+	assert_null(json_object_array_get_idx(member(held, "via", json_type_array), 0));
+
+	struct json_object *free = json_object_array_get_idx(locks, 1);
+
+	assert_int_equal(json_object_array_length(member(free, "pid", json_type_array)), 0);
+	assert_int_equal(json_object_array_length(member(free, "waiters", json_type_array)), 0);
+	member(free, "token", json_type_null);
+	json_object_put(json);
+
+	struct outcome end = finish(&holder);
+
+	outcome_free(&end);
+	end = finish(&waiter);
+	outcome_free(&end);
+}
+
+/* On a terminal of 80 columns, which script(1) makes. */
+static const char *list_on_a_terminal(void)
+{
+	char command[512];
+
+	snprintf(command, sizeof command, "stty cols 80; '%s' list", relock_path());
+	return RUN("script", "-qec", command, "/dev/null")->out;
+}
+
+static void list_fits_the_terminal_and_nothing_else(void **state)
+{
+	char command[256], info[151] = "", script[256];
+
+	memset(info, 'i', sizeof info - 1);
+	snprintf(script, sizeof script, "echo held; read line; : %.100s", info);
+
+	struct program holder =
+		START_RELOCK("run", "-s", "-m", info, "a", "--", "sh", "-c", script);
+
+	assert_string_equal(hear_line(&holder), "held");
+	EXPECT(0, "get", "-s", "-m", "short", "a");
+	snprintf(command, sizeof command, "sh -c %s", script);
+
+	size_t lines = 0;
+
+	for (const char *line = list_on_a_terminal(); *line; lines++) {
+		size_t length = strcspn(line, "\r\n");
+
+		if (length > 80)
+			fail_msg("%zu columns: %.*s", length, (int)length, line);
+		line += length + strspn(line + length, "\r\n");
+	}
+	assert_int_equal(lines, 3);
+	EXPECT_IN(list_on_a_terminal(), "iii...");
+	EXPECT_IN(list_on_a_terminal(), "sh -c echo");
+	EXPECT_IN(EXPECT(0, "list")->out, info);
+	EXPECT_IN(EXPECT(0, "list")->out, command);
+	EXPECT_IN(EXPECT(0, "list", "--raw", "-o", "INFO")->out, info);
+
+	struct outcome end = finish(&holder);
+
+	outcome_free(&end);
+}
+
 static void list_knows_its_columns(void **state)
 {
 	EXPECT_IN(EXPECT(64, "list", "-o", "NAME,NOPE")->err, "no column 'NOPE'; there are NAME");
@@ -329,6 +411,8 @@ int main(void)
 		CASE(list_shows_held_locks),
 		CASE(list_json_is_nested),
 		CASE(list_json_o_has_the_columns),
+		CASE(list_json_o_has_the_types_of_the_nested_form),
+		CASE(list_fits_the_terminal_and_nothing_else),
 		CASE(list_knows_its_columns),
 		CASE(info_is_shown_escaped),
 		CASE(info_has_at_most_4096_bytes),
