@@ -7,9 +7,11 @@
  */
 #include <errno.h>
 #include <getopt.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -91,23 +93,40 @@ static void draw(const struct trace_options *options, const struct relock_status
 	fflush(stdout);
 }
 
-/* False: asked to end. */
-static bool wait_for_next_look(const sigset_t *ending, int64_t update)
+/* SIGINT and SIGTERM as a descriptor; -1: out of descriptors. */
+static int open_endings(void)
 {
-	struct timespec timeout = {update / RELOCK_SECOND, update % RELOCK_SECOND};
+	sigset_t endings;
 
-	return sigtimedwait(ending, NULL, &timeout) < 0;
+	sigemptyset(&endings);
+	sigaddset(&endings, SIGINT);
+	sigaddset(&endings, SIGTERM);
+	sigprocmask(SIG_BLOCK, &endings, NULL);
+	return signalfd(-1, &endings, SFD_CLOEXEC);
+}
+
+/* False: asked to end, or nobody reads any more (`relock trace a | head -1`),
+ * which the next write would only find out when something has changed. */
+static bool wait_for_next_look(int endings, int64_t update)
+{
+	const struct timespec timeout = {update / RELOCK_SECOND, update % RELOCK_SECOND};
+	struct pollfd fds[] = {
+		{.fd = endings, .events = POLLIN},
+		{.fd = STDOUT_FILENO, .events = 0},
+	};
+
+	return ppoll(fds, 2, &timeout, NULL) <= 0;
 }
 
 static int watch(struct named_lock *named, const struct trace_options *options)
 {
 	CLEANUP_FREE char *shown = NULL;
-	sigset_t ending;
+	CLEANUP_CLOSE int endings = open_endings();
 
-	sigemptyset(&ending);
-	sigaddset(&ending, SIGINT);
-	sigaddset(&ending, SIGTERM);
-	sigprocmask(SIG_BLOCK, &ending, NULL);
+	if (endings < 0) {
+		complain("cannot wait for signals: %m");
+		return EX_OSERR;
+	}
 	if (options->redraw)
 		fputs("\033[2J", stdout);
 	do {
@@ -123,11 +142,11 @@ static int watch(struct named_lock *named, const struct trace_options *options)
 			draw(options, status);
 		free(shown);
 		shown = lasting;
-		if (ferror(stdout)) {
-			complain("cannot write to standard output: %m");
+		/* What is left in the buffer fails once more, when main() flushes it, and
+		 * is complained of there. */
+		if (ferror(stdout))
 			return EX_IOERR;
-		}
-	} while (wait_for_next_look(&ending, options->update));
+	} while (wait_for_next_look(endings, options->update));
 	return 0;
 }
 

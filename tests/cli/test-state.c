@@ -199,6 +199,34 @@ static void trace_json_is_one_line_for_each_change(void **state)
 	outcome_free(&end);
 }
 
+static void trace_ends_when_nobody_reads(void **state)
+{
+	struct program trace = START_RELOCK("trace", "-u", "0.01", "a");
+
+	hear_until(&trace, "state: free");
+	/* Closes the pipe, and leaves its number to what finish() may read. */
+	assert_int_equal(dup2(trace.err, trace.out), trace.out);
+
+	struct outcome end = finish(&trace);
+
+	assert_int_equal(end.code, 0);
+	outcome_free(&end);
+}
+
+static void trace_complains_once_where_it_cannot_write(void **state)
+{
+	char command[512];
+
+	snprintf(command, sizeof command, "'%s' trace a >/dev/full", relock_path());
+
+	const struct outcome *outcome = RUN("sh", "-c", command);
+	const char *complaint = "relock: cannot write to standard output: No space left";
+
+	expect_code(outcome, 74, __FILE__, __LINE__);
+	EXPECT_IN(outcome->err, complaint);
+	EXPECT_NOT_IN(outcome->err + 1, complaint);
+}
+
 static void list_shows_held_locks(void **state)
 {
 	struct program holder = start_holder("held", NULL);
@@ -408,6 +436,8 @@ int main(void)
 		CASE(state_keeps_the_history),
 		CASE(trace_prints_each_change),
 		CASE(trace_json_is_one_line_for_each_change),
+		CASE(trace_ends_when_nobody_reads),
+		CASE(trace_complains_once_where_it_cannot_write),
 		CASE(list_shows_held_locks),
 		CASE(list_json_is_nested),
 		CASE(list_json_o_has_the_columns),
