@@ -61,6 +61,11 @@ static int prepare_shim(const struct exec_options *options, const char *program,
 	CLEANUP_FREE char *shim = find_shim();
 	const char *remedy = NULL;
 
+	if (!shim && access("/proc/self/exe", F_OK) < 0) {
+		complain("exec: cannot look for the shim librelock-preload.so beside this program: "
+			 "/proc is not mounted; mount it, or set RELOCK_PRELOAD_LIBRARY");
+		return EX_UNAVAILABLE;
+	}
 	if (!shim) {
 		complain("exec: the shim librelock-preload.so is not installed (looked in %s and "
 			 "beside this program); reinstall relock, or set RELOCK_PRELOAD_LIBRARY",

@@ -46,7 +46,10 @@ static int execute(char **command)
 	int code = exec_exit_code(errno);
 
 	complain("mount: cannot run relockfs: %m%s",
-		 code == EXIT_NOT_FOUND ? "; is relock's file system installed?" : "");
+		 code != EXIT_NOT_FOUND ? ""
+		 : access("/proc/self/exe", F_OK) < 0
+			 ? "; looked for in $PATH only: /proc is not mounted"
+			 : "; is relock's file system installed?");
 	return code;
 }
 

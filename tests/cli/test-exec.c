@@ -220,6 +220,28 @@ static void exec_finds_the_shim_of_the_build(void **state)
 		  "preload/librelock-preload.so");
 }
 
+/* Where this program is, and with it the shim, only /proc tells. One that is
+ * installed, which would be found, is out of sight. */
+static void exec_without_proc_says_so(void **state)
+{
+	char command[1024];
+
+	if (geteuid() != 0) {
+		print_message("only root can mount\n");
+		skip();
+	}
+	snprintf(command, sizeof command,
+		 "unset RELOCK_PRELOAD_LIBRARY; { ! test -d '%s' || mount -t tmpfs none '%s'; } && "
+		 "mount -t tmpfs none /proc && exec '%s' exec --semantics ofd -- true",
+		 PRIVATE_LIBDIR, PRIVATE_LIBDIR, relock_path());
+
+	const struct outcome *outcome = RUN("unshare", "--mount", "sh", "-c", command);
+
+	expect_code(outcome, 69, __FILE__, __LINE__);
+	EXPECT_IN(outcome->err, "/proc is not mounted");
+	EXPECT_NOT_IN(outcome->err, "reinstall");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -237,6 +259,7 @@ int main(void)
 		CASE(exec_looks_at_a_scripts_interpreter),
 		CASE(exec_needs_the_shim),
 		CASE(exec_finds_the_shim_of_the_build),
+		CASE(exec_without_proc_says_so),
 	};
 
 	return cmocka_run_group_tests_name("relock exec", tests, NULL, NULL);
