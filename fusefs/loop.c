@@ -78,7 +78,12 @@ static void say_who_holds(const struct handle *handle)
 	char *name = relock_escape(handle->entry->name, strlen(handle->entry->name));
 	char *command = relock_escape(process->command, strlen(process->command));
 
-	if (process->pid != 0)
+	if (process_is_gone(process))
+		say("%s is held by a process that has inherited it from pid %d (%s, user id %u), "
+		    "which is gone, %zu waiting",
+		    name ? name : "?", (int)process->pid, command ? command : "?",
+		    (unsigned)process->uid, handle->entry->waiter_count);
+	else if (process->pid != 0)
 		say("%s is held by pid %d (%s, user id %u), %zu waiting", name ? name : "?",
 		    (int)process->pid, command ? command : "?", (unsigned)process->uid,
 		    handle->entry->waiter_count);

@@ -1,7 +1,9 @@
 #include "process.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,6 +76,22 @@ void process_of_thread(struct process *ret, pid_t thread, uid_t uid, gid_t gid)
 bool process_is_same(const struct process *a, const struct process *b)
 {
 	return a->pid != 0 && a->pid == b->pid && a->start_time == b->start_time;
+}
+
+bool process_is_gone(const struct process *process)
+{
+	struct process now = {0};
+	char text[4096];
+
+	if (process->pid == 0 || process->start_time == 0)
+		return false;
+	if (!read_proc(process->pid, "stat", text, sizeof text))
+		return kill(process->pid, 0) < 0 && errno == ESRCH;
+	parse_stat(&now, text);
+	/* A zombie has closed its files. */
+	const char *end = strrchr(text, ')');
+	bool ended = end && (end[2] == 'Z' || end[2] == 'X');
+	return ended || now.start_time != process->start_time;
 }
 
 bool process_has_open(const struct process *process, dev_t device, ino_t inode)

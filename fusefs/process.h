@@ -33,6 +33,10 @@ void process_of_thread(struct process *ret, pid_t thread, uid_t uid, gid_t gid);
 
 bool process_is_same(const struct process *a, const struct process *b);
 
+/* It has ended; its descriptors may live on in a child.  False where that cannot
+ * be found out. */
+bool process_is_gone(const struct process *process);
+
 /* The process has this file open: `device` and `inode` are looked for among
  * its descriptors.  True where they cannot be read. */
 bool process_has_open(const struct process *process, dev_t device, ino_t inode);

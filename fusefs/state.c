@@ -51,12 +51,16 @@ static int describe(const struct mount *mount, const struct handle *handle,
 		    struct relock_holder *ret)
 {
 	const struct process *process = &handle->holder;
+	/* A child has inherited the descriptor, and holds on: who that is the
+	 * kernel does not tell, and a pid that is shown is one that lives. */
+	bool gone = process_is_gone(process);
+	uint64_t start_time = gone ? 0 : process->start_time;
 
 	*ret = (struct relock_holder){
 		.mode = handle->mode,
-		.pid = process->pid,
-		.start_time = process->start_time,
-		.started = moment_of_start(process->start_time),
+		.pid = gone ? 0 : process->pid,
+		.start_time = start_time,
+		.started = moment_of_start(start_time),
 		.uid = process->uid,
 		.user = user_name(process->uid),
 		.host = host_name(),

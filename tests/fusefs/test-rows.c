@@ -695,6 +695,43 @@ static void row16_bad_names(void **state)
 	assert_int_equal(try_open(fixture, "b\xc3\xa4r \\ *", TO_HOLD), 0);
 }
 
+/* Opens the lock, leaves it to a child, and ends; the child ends when the test
+ * closes its side. */
+static int heir_main(struct peer *self, void *path)
+{
+	int fd = open(path, TO_HOLD | O_CLOEXEC, 0666);
+	pid_t child = fd < 0 ? -1 : fork();
+
+	if (child == 0) {
+		peer_say(self, 0);
+		(void)peer_hear(self);
+	}
+	return child < 0;
+}
+
+static void row06_names_no_process_that_is_gone(void **state)
+{
+	const struct fixture *fixture = *state;
+	char path[PATH_MAX];
+	siginfo_t info;
+
+	strcpy(path, lock_path(fixture, "backup"));
+	struct peer holder = peer_start(heir_main, path);
+	assert_int_equal(peer_hear(&holder), 0);
+	/* Ended, and not reaped: its child would be left alone. */
+	assert_int_equal(waitid(P_PID, (id_t)holder.pid, &info, WEXITED | WNOWAIT), 0);
+	char *text = read_lock(fixture, "backup");
+	assert_value(text, "state", "held");
+	assert_non_null(value_of(text, "user"));
+	assert_non_null(value_of(text, "since"));
+	assert_null(value_of(text, "pid"));
+	assert_null(value_of(text, "started"));
+	free(text);
+	assert_int_equal(try_open(fixture, "backup", TO_HOLD | O_NONBLOCK), EAGAIN);
+	assert_int_equal(peer_reap(&holder), 0);
+	await_state(fixture, "backup", false);
+}
+
 #define ROW(test) cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
 
 int main(void)
@@ -714,6 +751,7 @@ int main(void)
 		ROW(row05_open_for_reading_with_creat_holds_nothing),
 		ROW(row06_read_shows_the_state),
 		ROW(row06_the_same_keys_as_the_store),
+		ROW(row06_names_no_process_that_is_gone),
 		ROW(row07_write_sets_the_info),
 		ROW(row07_info_of_4096_bytes_and_one_more),
 		ROW(row07_echo_and_exec),
