@@ -243,6 +243,27 @@ static int serve_mounted(struct server *server, int signals, int ready)
 	return result;
 }
 
+/* libfuse has said what failed, but neither for which mount nor what to do. */
+static void say_not_mounted(const char *path)
+{
+	static const char device[] = "/dev/fuse";
+	const char *remedy;
+
+	if (access(device, F_OK) < 0)
+		remedy = "there is no /dev/fuse: `modprobe fuse` as root, or in a container pass "
+			 "the device to it";
+	else if (access(device, R_OK | W_OK) < 0)
+		remedy = "this user may not open /dev/fuse: root can permit it (its usual mode is "
+			 "0666)";
+	else if (geteuid() == 0)
+		remedy = "it takes CAP_SYS_ADMIN, which containers lack by default";
+	else
+		remedy = "users other than root need fusermount3, set-user-ID root (package "
+			 "fuse3), and a folder of their own to mount on; allow_other needs "
+			 "user_allow_other in /etc/fuse.conf";
+	say("%s: not mounted: %s", path, remedy);
+}
+
 static int serve(struct server *server, struct fuse_args *arguments, const struct options *options,
 		 int ready)
 {
@@ -253,6 +274,8 @@ static int serve(struct server *server, struct fuse_args *arguments, const struc
 		return -EINVAL; /* it has said why */
 	if (signals >= 0 && fuse_session_mount(server->session, server->mount.path) == 0)
 		result = serve_mounted(server, signals, ready);
+	else
+		say_not_mounted(server->mount.path);
 	fuse_session_destroy(server->session);
 	if (signals >= 0)
 		close(signals);

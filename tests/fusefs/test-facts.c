@@ -121,7 +121,7 @@ static size_t count_descriptors(pid_t pid)
 static void fact02_names_are_forgotten(void **state)
 {
 	const struct fixture *fixture = *state;
-	enum { NAMES = 20000, KEPT = 5000 };
+	enum { NAMES = 6000, KEPT = 3000 };
 	char name[32];
 
 	size_t before = count_descriptors(fixture->daemon.pid);
@@ -628,6 +628,23 @@ static void life_bad_arguments(void **state)
 		shell(fixture, "$RELOCKFS -f ofd:/nonexistent $LOCKS/../store 2>/dev/null"), 69);
 }
 
+/* In a mount namespace whose /dev has no fuse. */
+static void life_without_the_device_is_explained(void **state)
+{
+	const struct fixture *fixture = *state;
+
+	assert_int_equal(shell(fixture,
+			       "mkdir $LOCKS/../store/to && "
+			       "unshare -m sh -c 'exec 8>$LOCKS/../store/said 9</dev/null && "
+			       "mount -t tmpfs none /dev && exec $RELOCKFS -f ofd:$LOCKS/../store "
+			       "$LOCKS/../store/to <&9 >&8 2>&8'"),
+			 69);
+	assert_int_equal(shell(fixture, "grep -q 'store/to: not mounted: there is no /dev/fuse' "
+					"$LOCKS/../store/said"),
+			 0);
+	assert_int_equal(shell(fixture, "rm -r $LOCKS/../store/to"), 0);
+}
+
 #define FACT(test) cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
 
 int main(void)
@@ -659,6 +676,7 @@ int main(void)
 		FACT(life_waiters_are_told_of_the_end),
 		FACT(life_a_live_mount_is_not_mounted_over),
 		FACT(life_a_dead_mount_is_explained),
+		FACT(life_without_the_device_is_explained),
 		FACT(life_in_the_background),
 		FACT(life_bad_arguments),
 	};
