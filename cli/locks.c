@@ -16,6 +16,7 @@
 #include "exit-code.h"
 #include "json.h"
 #include "message.h"
+#include "mounted-lock.h"
 #include "relock.h"
 #include "table.h"
 #include "user-name.h"
@@ -263,10 +264,32 @@ static void hint_at_root(const struct relock_kernel_lock *locks, size_t count)
 					: " of this user: root sees all holders");
 }
 
+/* The kernel keeps no lock on a file of relockfs: the lock is the mount's, on a
+ * file of its store, and for whom the mount holds it is in that file's record. */
+static void explain_mounted(const char *path, const struct mounted_lock *mounted)
+{
+	const struct invocation of_store = {.store = mounted->store};
+	CLEANUP_FREE char *text = printable(path);
+	CLEANUP_FREE char *mountpoint = printable(mounted->mountpoint);
+	CLEANUP_FREE char *remedy = remedy_text(&of_store, "state", mounted->name);
+
+	complain("%s: a lock of the mount %s, which relockfs holds for others; for whom: %s%s",
+		 text, mountpoint, remedy,
+		 mounted->file ? "; below is the lock's file in the store" : "");
+}
+
 static int print_locks(const char *path, const struct table_options *options)
 {
+	MOUNTED_LOCK mounted = {NULL, NULL, NULL, NULL};
 	struct relock_kernel_lock *locks = NULL;
 	size_t count = 0;
+
+	if (path && mounted_lock_find(path, &mounted)) {
+		explain_mounted(path, &mounted);
+		if (!mounted.file)
+			return EX_UNAVAILABLE;
+		path = mounted.file;
+	}
 
 	int error = relock_kernel_locks(path, &locks, &count);
 	if (error < 0)

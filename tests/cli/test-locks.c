@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -231,6 +233,32 @@ static void locks_json_o_has_the_types_of_the_nested_form(void **state)
 	end_peer(&holder);
 }
 
+/* The kernel has no lock on the file in the mount. */
+static void locks_in_a_mount_are_those_of_the_store(void **state)
+{
+	char mountpoint[128], path[160], pointer[160];
+
+	snprintf(mountpoint, sizeof mountpoint, "%s/locks", test_folder());
+	snprintf(path, sizeof path, "%s/job", mountpoint);
+	snprintf(pointer, sizeof pointer, "relock state --store ofd:%s/store job", test_folder());
+	assert_int_equal(mkdir(mountpoint, 0755), 0);
+	EXPECT(0, "mount", mountpoint);
+
+	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+	struct program program = START_RELOCK("locks", "--raw", "-n", "-o", "TYPE,MODE,PATH", path);
+	struct outcome outcome = finish(&program);
+
+	/* Before anything can fail. */
+	close(fd);
+	assert_int_equal(umount2(mountpoint, 0), 0);
+	assert_true(fd >= 0);
+	assert_int_equal(outcome.code, 0);
+	EXPECT_IN(outcome.out, "OFD exclusive ");
+	EXPECT_IN(outcome.out, test_path("store/job"));
+	EXPECT_IN(outcome.err, pointer);
+	outcome_free(&outcome);
+}
+
 static void locks_of_a_missing_file_is_66(void **state)
 {
 	EXPECT_IN(EXPECT(66, "locks", test_path("missing"))->err, "missing");
@@ -248,6 +276,7 @@ int main(void)
 		CASE(locks_knows_the_kinds_of_locks),
 		CASE(locks_shows_what_relock_run_holds),
 		CASE(locks_json_o_has_the_types_of_the_nested_form),
+		CASE(locks_in_a_mount_are_those_of_the_store),
 		CASE(locks_of_a_missing_file_is_66),
 	};
 
