@@ -127,11 +127,12 @@ int lock_file_create(const struct file_store *store, const char *name, int *ret_
 		}
 		if (errno != ENOENT) /* /proc is not mounted */
 			return -errno;
-		close(TAKE_FD(fd));
 	} else if (errno != EOPNOTSUPP && errno != EPERM && errno != EISDIR && errno != ENOENT &&
 		   errno != EINVAL) {
 		return -errno;
 	}
+	if (fd >= 0)
+		close(fd);
 	fd = openat(store->dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
 	if (fd < 0 || fchmod(fd, 0666) < 0)
 		return -errno;

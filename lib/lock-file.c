@@ -228,11 +228,11 @@ static int release_for_all(const struct lock_primitive *primitive, relock_lock *
 	const enum hold_mode none = HOLD_NONE;
 	struct file_lock *file = file_lock_of(lock);
 
+	primitive->wait.set(file->fd, &none, false);
 	int result = check_broken(lock);
 	if (result < 0)
 		return result;
 	(void)fcntl(file->fd, F_SETFL, fcntl(file->fd, F_GETFL) | O_APPEND);
-	primitive->wait.set(file->fd, &none, false);
 	lock_file_close(file);
 	return 0;
 }

@@ -110,7 +110,7 @@ static bool is_ours(const uint8_t *bytes, size_t size)
 {
 	const uint64_t magic = RECORD_MAGIC;
 
-	return size == 0 || memcmp(bytes, &magic, size < sizeof magic ? size : sizeof magic) == 0;
+	return size == 0 || (size >= RECORD_PEEK_SIZE && memcmp(bytes, &magic, sizeof magic) == 0);
 }
 
 static void check_token(const uint8_t *bytes, size_t size)
