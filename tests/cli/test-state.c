@@ -339,7 +339,7 @@ static const char *list_on_a_terminal(void)
 
 static void list_fits_the_terminal_and_nothing_else(void **state)
 {
-	char command[256], info[151] = "", script[256];
+	char command[300], info[151] = "", script[256];
 
 	memset(info, 'i', sizeof info - 1);
 	snprintf(script, sizeof script, "echo held; read line; : %.100s", info);
