@@ -324,7 +324,7 @@ static void add_cell(struct json_object *object, const struct table_column *colu
 	bool number = column->flags & TABLE_NUMBER;
 	char key[32] = "";
 
-	for (size_t i = 0; column->name[i] && i < sizeof key - 1; i++)
+	for (size_t i = 0; i < sizeof key - 1 && column->name[i]; i++)
 		key[i] = (char)tolower(column->name[i]);
 	if (column->flags & TABLE_LINES)
 		add_array(object, key, text, number);
