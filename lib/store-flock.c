@@ -286,19 +286,24 @@ static int open_lock(relock_lock *lock)
 	return lock_file_lock_open(lock);
 }
 
-static void forget(relock_lock *relock)
+static void close_watch(relock_lock *relock)
 {
 	struct flock_lock *lock = flock_lock_of(relock);
 
 	if (lock->watch >= 0)
 		close(TAKE_FD(lock->watch));
 	lock->watched = 0;
-	lock_file_forget(relock);
+}
+
+static void forget(relock_lock *lock)
+{
+	close_watch(lock);
+	lock_file_forget(lock);
 }
 
 static void close_lock(relock_lock *lock)
 {
-	forget(lock);
+	close_watch(lock);
 	lock_file_lock_close(lock);
 }
 
