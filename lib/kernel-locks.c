@@ -110,17 +110,19 @@ static int find_waiters(struct relock_kernel_lock *lock, uint64_t number,
 	return 0;
 }
 
+/* Shared locks of one range by several descriptions are one row with all its
+ * holders, but each legacy lock is its process's own.  An exclusive lock that
+ * stands there twice was read twice. */
 static bool shown_already(const struct snapshot *snapshot, size_t index)
 {
 	const struct lock_line *line = &snapshot->lines[index];
 
-	/* Shared locks of one range by several descriptions: one row, with all
-	 * holders; but a process of its own for each legacy lock. */
-	if (line->type == LOCK_LINE_POSIX || line->exclusive)
-		return false;
-	for (size_t i = 0; i < index; i++)
-		if (!snapshot->lines[i].blocked && same_lock(&snapshot->lines[i], line))
+	for (size_t i = 0; i < index; i++) {
+		const struct lock_line *other = &snapshot->lines[i];
+		if (!other->blocked && same_lock(other, line) &&
+		    (line->type != LOCK_LINE_POSIX || other->pid == line->pid))
 			return true;
+	}
 	return false;
 }
 

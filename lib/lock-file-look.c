@@ -260,17 +260,32 @@ static void describe(struct relock_holder *ret, const struct file_holder *holder
 		ret->token = 0;
 }
 
+/* Waiters stand below what blocks them, with its number.  An exclusive lock that
+ * stands there twice was read twice, and its waiters with it. */
+static size_t count_waiters(const struct file_look *look, enum lock_line_type type,
+			    const struct snapshot *snapshot)
+{
+	uint64_t number = 0;
+	size_t count = 0;
+
+	for (size_t i = 0; i < snapshot->line_count; i++) {
+		const struct lock_line *line = &snapshot->lines[i];
+		if (!line_is_of(line, &look->id) ||
+		    (line->type == LOCK_LINE_FLOCK) != (type == LOCK_LINE_FLOCK))
+			continue;
+		if (!line->blocked && number == 0)
+			number = line->number;
+		count += line->blocked && (look->mode == HOLD_SHARED || line->number == number);
+	}
+	return count;
+}
+
 static int describe_waiters(const struct file_look *look, enum lock_line_type type,
 			    struct snapshot *snapshot, struct relock_status *status)
 {
 	if (snapshot_lines(snapshot) < 0)
 		return 0;
-	for (size_t i = 0; i < snapshot->line_count; i++) {
-		const struct lock_line *line = &snapshot->lines[i];
-		status->waiter_count +=
-			line->blocked && line_is_of(line, &look->id) &&
-			(line->type == LOCK_LINE_FLOCK) == (type == LOCK_LINE_FLOCK);
-	}
+	status->waiter_count = count_waiters(look, type, snapshot);
 	if (status->waiter_count == 0)
 		return 0;
 	int result = snapshot_waits(snapshot);

@@ -77,11 +77,52 @@ static int keep_line(const char *text, size_t length, void *argument)
 		       : -ENOMEM;
 }
 
+static bool is_listed(const struct snapshot *snapshot, const struct lock_line *wanted)
+{
+	for (size_t i = 0; i < snapshot->line_count; i++) {
+		const struct lock_line *line = &snapshot->lines[i];
+		if (line->inode == wanted->inode && line->start == wanted->start &&
+		    line->end == wanted->end && line->pid == wanted->pid &&
+		    line->type == wanted->type && line->blocked == wanted->blocked &&
+		    line->exclusive == wanted->exclusive && line->major == wanted->major &&
+		    line->minor == wanted->minor)
+			return true;
+	}
+	return false;
+}
+
+static int keep_new_line(const char *text, size_t length, void *argument)
+{
+	struct lock_line line;
+
+	if (!lock_line_parse(text, length, &line) || is_listed(argument, &line))
+		return 0;
+	return keep_line(text, length, argument);
+}
+
+/*
+ * The kernel gives the list a page at a time, and finds its place in it by
+ * counting: if locks come and go in between, lines are given twice or left out.
+ * Twice does not matter to those who look; so that none is left out, a list of
+ * more than a page is read again.  (Very long ones are not: it would take
+ * longer than it is worth.)
+ */
+static int read_lines(struct snapshot *snapshot)
+{
+	enum { LINES_OF_A_PAGE = 60, LONG = 2000, READS = 3 };
+
+	int result = proc_each_line("/proc/locks", keep_line, snapshot);
+	for (int i = 1; result == 0 && i < READS; i++)
+		if (snapshot->line_count > LINES_OF_A_PAGE && snapshot->line_count < LONG)
+			result = proc_each_line("/proc/locks", keep_new_line, snapshot);
+	return result;
+}
+
 int snapshot_lines(struct snapshot *snapshot)
 {
 	if (snapshot->has_lines)
 		return 0;
-	int result = proc_each_line("/proc/locks", keep_line, snapshot);
+	int result = read_lines(snapshot);
 	if (result < 0)
 		return result == -ENOENT ? -ENOSYS : result;
 	snapshot->has_lines = true;
