@@ -8,7 +8,7 @@
  *
  * A hold ends with RELEASE and nothing else, matched by the number of the
  * handle: FLUSH comes for each close of each duplicate, also before the last
- * write, and is not implemented.
+ * write, and is answered ENOSYS, upon which the kernel sends no more of them.
  */
 #include <errno.h>
 #include <fcntl.h>

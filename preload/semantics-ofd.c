@@ -7,11 +7,13 @@
  * The kernel's rules that this stands on (fs/locks.c, fcntl_setlk()): the
  * struct is checked as for F_SETLK, with the same errors in the same order;
  * only then l_pid must be 0, else EINVAL, where F_SETLK does not look at it.
- * Programs leave anything in l_pid.  Where the struct is at hand, a look at it tells whether it
- * takes a copy with l_pid cleared.  Else the kernel gets the program's own struct, and most
- * programs leave 0 there; only upon EINVAL is there a copy.  If that fails too, the legacy call has
- * the last word.  Either the request is wrong, and the kernel says so; or there are no OFD locks
- * here (an old gVisor, proot, a seccomp filter) and the program gets what it asked for.
+ * Programs leave anything in l_pid.  Where the struct is at hand, a look at it
+ * tells whether it takes a copy with l_pid cleared.  Else the kernel gets the
+ * program's own struct, and most programs leave 0 there; only upon EINVAL is
+ * there a copy.  If that fails too, the legacy call has the last word.  Either
+ * the request is wrong, and the kernel says so; or there are no OFD locks here
+ * (an old gVisor, proot, a seccomp filter) and the program gets what it asked
+ * for.
  *
  * There is nothing here for any lock to guard: no state but the note that has
  * been given.
