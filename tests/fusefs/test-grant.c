@@ -126,8 +126,7 @@ static struct asker *ask(enum relock_mode mode, bool no_wait)
 	asker->answer = UNANSWERED;
 	asker->waiter.mode = mode;
 	asker->waiter.no_wait = no_wait;
-	asker->waiter.process =
-		(struct process){.pid = (pid_t)bench->count, .command = "asker"};
+	asker->waiter.process = (struct process){.pid = (pid_t)bench->count, .command = "asker"};
 	assert_int_equal(handle_new(&asker->waiter.handle, &bench->mount, bench->entry, O_RDWR), 0);
 	bool parked = grant_request(&bench->mount, &asker->waiter);
 	assert_true(parked == (asker->answer == UNANSWERED));
