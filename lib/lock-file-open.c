@@ -34,7 +34,7 @@ int lock_file_lock_open(relock_lock *lock)
 	return 0;
 }
 
-void lock_file_close(struct file_lock *file)
+static void close_file(struct file_lock *file)
 {
 	if (file->fd >= 0)
 		close(file->fd);
@@ -45,9 +45,19 @@ void lock_file_close(struct file_lock *file)
 	file->stamped = false;
 }
 
+/* fork(2) copies the descriptors before the memory: a child that is made in
+ * between would have the descriptor, and a handle that says it is closed. */
+void lock_file_close(struct file_lock *file)
+{
+	fork_prevent();
+	close_file(file);
+	fork_allow();
+}
+
+/* Called with forks prevented. */
 void lock_file_forget(relock_lock *lock)
 {
-	lock_file_close(file_lock_of(lock));
+	close_file(file_lock_of(lock));
 	/* A thread that is gone may have been about to make it larger. */
 	file_lock_of(lock)->image = NULL;
 }

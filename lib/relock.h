@@ -35,8 +35,8 @@
  * Fork.  After fork(2) the child's handles hold nothing: their descriptors
  * are closed in the child before fork returns there, so a parent's lock ends
  * with the parent.  Handles acquired with RELOCK_INHERIT are the exception:
- * they stay, in the child and across execve, and the lock is free when the
- * last process that has the descriptor is gone.  A child made by a raw
+ * they stay, in the child and across execve, and the lock is free when one of
+ * them releases it, or the last process that has the descriptor is gone.  A child made by a raw
  * clone(2) or by vfork(2) shares what the parent has until it calls execve.
  *
  * Signals.  No signal handler is installed, no child is made, no signal mask

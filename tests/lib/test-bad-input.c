@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static void expect_message(void)
@@ -736,6 +737,43 @@ static void holder_of_another_pid_namespace(void **state)
 	relock_lock_close(lock);
 }
 
+/* There, /proc/locks leaves out a flock whose maker has ended: `flock 9` in a
+ * shell that goes on holding. */
+static int look_at_flock_of_the_dead(struct peer *self, void *argument)
+{
+	if (unshare(CLONE_NEWPID | CLONE_NEWNS) < 0)
+		return 1;
+	pid_t child = fork();
+	if (child == 0) {
+		if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+		    mount("proc", "/proc", "proc", 0, NULL) < 0)
+			_exit(1);
+		int fd = open(path_of(argument, "demo"), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+		pid_t maker = fork();
+		if (maker == 0)
+			_exit(flock(fd, LOCK_EX));
+		if (waitpid(maker, NULL, 0) < 0)
+			_exit(2);
+		struct relock_status *status = NULL;
+		relock_lock *lock = handle(argument, "demo");
+		peer_say(self, relock_lock_status(lock, &status));
+		peer_say(self, status ? (int)status->state : -1);
+		_exit(0);
+	}
+	peer_hear(self);
+	return 0;
+}
+
+static void flock_of_the_dead_in_a_pid_namespace(void **state)
+{
+	struct peer peer = peer_start(look_at_flock_of_the_dead, *state);
+
+	assert_int_equal(peer_hear(&peer), 0);
+	assert_int_equal(peer_hear(&peer), RELOCK_HELD);
+	peer_say(&peer, 0);
+	assert_int_equal(peer_reap(&peer), 0);
+}
+
 #define BOTH(f) test_ofd(f), test_flock(f)
 
 int main(void)
@@ -769,6 +807,7 @@ int main(void)
 		BOTH(proc_not_mounted),
 		BOTH(proc_with_hidepid),
 		BOTH(holder_of_another_pid_namespace),
+		test_flock(flock_of_the_dead_in_a_pid_namespace),
 	};
 
 	return cmocka_run_group_tests_name("bad input", tests, NULL, NULL);

@@ -264,6 +264,42 @@ static void fork_amid_other_threads(void **state)
 	relock_lock_close(lock);
 }
 
+/* A fork between the open of a lock file and its entry in the handle would leave
+ * the child a descriptor that nobody knows of. */
+static int lock_file_descriptors(const char *folder)
+{
+	char path[64], target[400];
+	int count = 0;
+
+	for (int fd = 3; fd < 100; fd++) {
+		snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+		ssize_t length = readlink(path, target, sizeof target - 1);
+		target[length < 0 ? 0 : length] = '\0';
+		count += strncmp(target, folder, strlen(folder)) == 0 &&
+			 strcmp(strrchr(target, '/'), "/busy") == 0;
+	}
+	return count;
+}
+
+static void child_gets_no_descriptor_of_a_lock_file(void **state)
+{
+	const struct fixture *fixture = *state;
+	struct busy busy = {*state, false};
+	pthread_t thread;
+	int status, stray = 0;
+
+	assert_int_equal(pthread_create(&thread, NULL, keep_busy, &busy), 0);
+	for (int i = 0; i < 500; i++) {
+		pid_t pid = fork();
+		if (pid == 0)
+			_exit(lock_file_descriptors(fixture->folder));
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		stray += WEXITSTATUS(status);
+	}
+	atomic_store(&busy.stop, true);
+	pthread_join(thread, NULL);
+	assert_int_equal(stray, 0);
+}
 #endif
 
 static void child_is_a_holder_of_its_own(void **state)
@@ -308,6 +344,7 @@ int main(void)
 		BOTH(every_descriptor_is_close_on_exec),
 #ifndef __SANITIZE_ADDRESS__ /* whose malloc is not made for the child of threads (gcc 12) */
 		BOTH(fork_amid_other_threads),
+		BOTH(child_gets_no_descriptor_of_a_lock_file),
 #endif
 		BOTH(child_is_a_holder_of_its_own),
 	};

@@ -323,6 +323,82 @@ static void wait_is_a_cancellation_point(void **state)
 	relock_lock_close(holder);
 }
 
+static void *convert_to_be_cancelled(void *argument)
+{
+	relock_convert(argument, RELOCK_EXCLUSIVE, RELOCK_FOREVER);
+	return NULL;
+}
+
+static void *wait_for_ever_to_be_cancelled(void *argument)
+{
+	lock_within(argument, RELOCK_FOREVER);
+	return NULL;
+}
+
+static void cancel_when_blocked(const struct fixture *fixture, void *(*main)(void *),
+				void *argument)
+{
+	pthread_t thread;
+	void *ended;
+
+	assert_int_equal(pthread_create(&thread, NULL, main, argument), 0);
+	wait_until_blocked(getpid(), lock_syscall(fixture));
+	pthread_cancel(thread);
+	pthread_join(thread, &ended);
+	assert_ptr_equal(ended, PTHREAD_CANCELED);
+}
+
+/* The shared lock is still held, or the handle says that it is not. */
+static void cancelled_conversion_loses_nothing_unnoticed(void **state)
+{
+	relock_lock *a = handle(*state, "demo"), *b = handle(*state, "demo");
+
+	assert_int_equal(try_shared(a), 0);
+	assert_int_equal(try_shared(b), 0);
+	cancel_when_blocked(*state, convert_to_be_cancelled, a);
+	assert_int_equal(relock_release(b), 0);
+	int held = relock_check(a);
+	assert_int_equal(try_elsewhere(*state, "demo"), held == 0 ? -EAGAIN : 0);
+	relock_lock_close(a);
+	relock_lock_close(b);
+}
+
+static void cancelled_wait_for_a_removed_file_keeps_nothing(void **state)
+{
+	relock_lock *holder = handle(*state, "demo"), *waiter = handle(*state, "demo");
+
+	assert_int_equal(try_lock(holder), 0);
+	assert_int_equal(unlink(path_of(*state, "demo")), 0);
+	cancel_when_blocked(*state, wait_for_ever_to_be_cancelled, waiter);
+	assert_int_equal(relock_release(holder), 0);
+	assert_int_equal(try_elsewhere(*state, "demo"), 0);
+	relock_lock_close(holder);
+	relock_lock_close(waiter);
+}
+
+static void *close_with_a_cancel_pending(void *argument)
+{
+	pthread_cancel(pthread_self());
+	relock_lock_close(argument);
+	pthread_testcancel();
+	return NULL;
+}
+
+static void close_is_no_cancellation_point(void **state)
+{
+	relock_lock *lock = handle(*state, "demo");
+	int before = count_descriptors();
+	pthread_t thread;
+	void *ended;
+
+	assert_int_equal(try_lock(lock), 0);
+	assert_int_equal(pthread_create(&thread, NULL, close_with_a_cancel_pending, lock), 0);
+	pthread_join(thread, &ended);
+	assert_ptr_equal(ended, PTHREAD_CANCELED);
+	assert_int_equal(count_descriptors(), before);
+	assert_int_equal(try_elsewhere(*state, "demo"), 0);
+}
+
 /* Where no thread can be had, the wait polls, and says so. */
 static void remember(const char *line, void *argument)
 {
@@ -377,6 +453,9 @@ int main(void)
 		BOTH(signal_interrupts_as_flock_does),
 		BOTH(wait_leaves_the_program_alone),
 		BOTH(wait_is_a_cancellation_point),
+		BOTH(cancelled_conversion_loses_nothing_unnoticed),
+		BOTH(cancelled_wait_for_a_removed_file_keeps_nothing),
+		BOTH(close_is_no_cancellation_point),
 		BOTH(wait_without_threads_polls),
 	};
 
