@@ -3,7 +3,7 @@
 
 #include <stdbool.h>
 
-enum shim_choice { SHIM_OFD, SHIM_LEGACY };
+#include "choice.h"
 
 struct shim_settings {
 	enum shim_choice semantics; /* RELOCK_SEMANTICS */
