@@ -13,7 +13,7 @@ extern int __fcntl(int fd, int command, ...);
 const struct shim_semantics *shim_semantics_for(const struct shim_settings *settings, int fd,
 						bool is_unlock)
 {
-	if (settings->semantics != SHIM_OFD)
+	if (settings->semantics == SHIM_LEGACY)
 		return &shim_semantics_legacy;
 	if (is_unlock && shim_filesystem_has_no_legacy_lock(fd))
 		return &shim_semantics_ofd;
