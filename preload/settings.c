@@ -1,5 +1,5 @@
 /*
- * RELOCK_SEMANTICS and RELOCK_DEBUG, read once.
+ * RELOCK_SEMANTICS, RELOCK_POLICY, RELOCK_DEBUG and RELOCK_TRACE, read once.
  *
  * Once, because a program may change its environment, or use the memory of it
  * for a process title; and as early as possible, which is the constructor
@@ -9,10 +9,14 @@
  * environment yet (environ is NULL: tried here), and then that lock is taken
  * with the defaults and nothing is kept.
  *
- * Threads.  `progress` guards `kept`: who moves it from UNREAD to READING
- * writes, and nobody reads before it is READY.  Nobody waits for that either.
- * A signal handler that interrupts the writer, or a thread that comes just
- * then, reads the environment for itself.
+ * Semantics or a policy that cannot be understood leave the program its legacy
+ * record locks, as if there was no shim: half of what was asked for might be
+ * the wrong half.
+ *
+ * Threads.  `progress` guards `kept`, and the texts that it points to: who
+ * moves it from UNREAD to READING writes, and nobody reads before it is READY.
+ * Nobody waits for that either.  A signal handler that interrupts the writer,
+ * or a thread that comes just then, reads the environment for itself.
  */
 #include "settings.h"
 
@@ -23,6 +27,7 @@
 #include <sys/auxv.h>
 #include <unistd.h>
 
+#include "policy-rules.h"
 #include "raw.h"
 #include "text.h"
 
@@ -30,7 +35,8 @@ enum progress { UNREAD, READING, READY };
 
 static _Atomic enum progress progress = UNREAD;
 static struct shim_settings kept;
-static char kept_debug_file[PATH_MAX];
+static char kept_debug_file[PATH_MAX], kept_trace_file[PATH_MAX];
+static char kept_policy[SHIM_POLICY_MAX + 1];
 
 /* getenv(3) would do the same, but may be the program's own function. */
 static const char *environment_value(const char *name)
@@ -43,40 +49,68 @@ static const char *environment_value(const char *name)
 	return "";
 }
 
+static bool read_semantics(enum shim_choice *ret)
+{
+	const char *semantics = environment_value("RELOCK_SEMANTICS");
+
+	*ret = SHIM_PROCESS;
+	return !*semantics || shim_choice_from_name(semantics, strlen(semantics), ret);
+}
+
 static void read_environment(struct shim_settings *ret)
 {
-	*ret = (struct shim_settings){.semantics = SHIM_OFD};
+	struct shim_policy_fault fault;
+
+	*ret = (struct shim_settings){.semantics = SHIM_PROCESS};
 	/* A setuid program does not let its caller name files to write to. */
 	if (getauxval(AT_SECURE))
 		return;
 
-	const char *semantics = environment_value("RELOCK_SEMANTICS");
-	if (*semantics && strcmp(semantics, "ofd") != 0 && strcmp(semantics, "process") != 0)
+	const char *policy = environment_value("RELOCK_POLICY");
+	if (!read_semantics(&ret->semantics) || !shim_policy_is_valid(policy, &fault)) {
 		ret->semantics = SHIM_LEGACY;
+	} else if (*policy) {
+		ret->has_policy = true;
+		ret->policy = policy;
+	}
 
 	const char *debug = environment_value("RELOCK_DEBUG");
 	ret->debug = *debug && strcmp(debug, "0") != 0;
 	ret->debug_file = ret->debug && strcmp(debug, "1") != 0 ? debug : NULL;
+
+	const char *trace = environment_value("RELOCK_TRACE");
+	ret->trace_file = *trace ? trace : NULL;
 }
 
 /* The path as an absolute one: programs change their folder, and the lines of
  * a daemon shall not go to another file for that. */
-static const char *keep_path(const char *path)
+static const char *keep_path(const char *path, char place[static PATH_MAX])
 {
 	size_t used = 0;
 
 	if (path[0] != '/') {
 		/* The length it returns counts the NUL. */
-		ssize_t length = raw_getcwd(kept_debug_file, sizeof kept_debug_file - 1);
-		if (length < 0 || kept_debug_file[0] != '/')
+		ssize_t length = raw_getcwd(place, PATH_MAX - 1);
+		if (length < 0 || place[0] != '/')
 			return NULL;
 		used = (size_t)length;
-		kept_debug_file[used - 1] = '/';
+		place[used - 1] = '/';
 	}
-	if (strlen(path) >= sizeof kept_debug_file - used)
+	if (strlen(path) >= PATH_MAX - used)
 		return NULL;
-	strcpy(kept_debug_file + used, path);
-	return kept_debug_file;
+	strcpy(place + used, path);
+	return place;
+}
+
+static void keep_texts(struct shim_settings *settings)
+{
+	if (settings->debug_file)
+		settings->debug_file = keep_path(settings->debug_file, kept_debug_file);
+	if (settings->trace_file)
+		settings->trace_file = keep_path(settings->trace_file, kept_trace_file);
+	if (settings->has_policy)
+		/* A valid one is not too long. */
+		settings->policy = strcpy(kept_policy, settings->policy);
 }
 
 const struct shim_settings *shim_settings(struct shim_settings *scratch)
@@ -91,20 +125,22 @@ const struct shim_settings *shim_settings(struct shim_settings *scratch)
 		return scratch;
 	}
 	read_environment(&kept);
-	if (kept.debug_file)
-		kept.debug_file = keep_path(kept.debug_file);
+	keep_texts(&kept);
 	atomic_store_explicit(&progress, READY, memory_order_release);
 	return &kept;
 }
 
-static void say(const char *before, const char *value, const char *after)
+/* Of what may be long, the beginning, so that `after` is to be seen. */
+static void say(const char *before, const char *value, size_t length, const char *after)
 {
-	char line[512];
+	enum { SHOWN_MAX = 100 };
+	char line[640];
 	struct text text = TEXT(line);
 
 	text_add(&text, "relock: ");
 	text_add(&text, before);
-	text_add_escaped(&text, value, strlen(value));
+	text_add_escaped(&text, value, length < SHOWN_MAX ? length : SHOWN_MAX);
+	text_add(&text, length > SHOWN_MAX ? "..." : "");
 	text_add(&text, after);
 	text_write_line(&text, STDERR_FILENO);
 }
@@ -112,31 +148,53 @@ static void say(const char *before, const char *value, const char *after)
 static void complain_about_semantics(void)
 {
 	const char *semantics = environment_value("RELOCK_SEMANTICS");
+	enum shim_choice choice;
 
-	if (strcmp(semantics, "process") == 0)
-		say("RELOCK_SEMANTICS=", semantics,
-		    " does not exist in this version; this program runs with `ofd`");
-	else if (*semantics && strcmp(semantics, "ofd") != 0)
-		say("RELOCK_SEMANTICS=", semantics,
-		    " is unknown (there is `ofd`); this program keeps its legacy record locks");
+	if (!read_semantics(&choice))
+		say("RELOCK_SEMANTICS=", semantics, strlen(semantics),
+		    " is unknown (there are process, ofd and off); this program keeps its legacy "
+		    "record locks");
+}
+
+static void complain_about_policy(void)
+{
+	struct shim_policy_fault fault;
+	char after[160];
+	struct text text = TEXT(after);
+
+	if (shim_policy_is_valid(environment_value("RELOCK_POLICY"), &fault))
+		return;
+	text_add(&text, "' ");
+	text_add(&text, fault.reason);
+	text_add(&text, "; this program keeps its legacy record locks");
+	say("RELOCK_POLICY: the rule '", fault.rule, fault.length, after);
+}
+
+static bool can_append_to(const char *path)
+{
+	_cleanup_raw_close_ int fd =
+		path ? raw_openat(AT_FDCWD, path, TEXT_APPEND_FLAGS, 0666) : -ENOENT;
+
+	return fd >= 0;
 }
 
 static void complain_about_debug_file(const struct shim_settings *settings)
 {
 	const char *wanted = environment_value("RELOCK_DEBUG");
 
-	if (!settings->debug || strcmp(wanted, "1") == 0)
-		return;
-	if (settings->debug_file) {
-		int fd = raw_openat(AT_FDCWD, settings->debug_file, TEXT_APPEND_FLAGS, 0666);
-		if (fd >= 0) {
-			raw_close(fd);
-			return;
-		}
-	}
-	say("cannot append to RELOCK_DEBUG=", wanted,
-	    settings->debug_file ? "; this program's lock calls are not logged"
-				 : "; this program's lock calls are logged here");
+	if (settings->debug && strcmp(wanted, "1") != 0 && !can_append_to(settings->debug_file))
+		say("cannot append to RELOCK_DEBUG=", wanted, strlen(wanted),
+		    settings->debug_file ? "; this program's lock calls are not logged"
+					 : "; this program's lock calls are logged here");
+}
+
+static void complain_about_trace_file(const struct shim_settings *settings)
+{
+	const char *wanted = environment_value("RELOCK_TRACE");
+
+	if (*wanted && !can_append_to(settings->trace_file))
+		say("cannot append to RELOCK_TRACE=", wanted, strlen(wanted),
+		    "; this program's lock calls are not traced");
 }
 
 /* Once in a process, before main() and with nobody else around. */
@@ -148,5 +206,7 @@ __attribute__((constructor)) static void start(void)
 	if (getauxval(AT_SECURE))
 		return;
 	complain_about_semantics();
+	complain_about_policy();
 	complain_about_debug_file(settings);
+	complain_about_trace_file(settings);
 }

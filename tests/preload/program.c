@@ -81,7 +81,9 @@ static void clear_settings(void)
 {
 	unsetenv("LD_PRELOAD");
 	unsetenv("RELOCK_SEMANTICS");
+	unsetenv("RELOCK_POLICY");
 	unsetenv("RELOCK_DEBUG");
+	unsetenv("RELOCK_TRACE");
 }
 
 static void become_program(const struct program_start *start, const char *shim,

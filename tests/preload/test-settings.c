@@ -1,4 +1,5 @@
-/* RELOCK_SEMANTICS and RELOCK_DEBUG: what is done, and what is said. */
+/* RELOCK_SEMANTICS, RELOCK_POLICY and RELOCK_DEBUG: what is done, and what is
+ * said.  (RELOCK_TRACE has a file of its own.) */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,16 +13,22 @@
 
 #include "program.h"
 
-static void run_with(const char *setting, const char *subject_case, struct program_output *ret)
+static void run_with_two(const char *setting, const char *other, const char *subject_case,
+			 struct program_output *ret)
 {
 	program_run(
 		&(struct program_start){
 			.regime = SHIM,
 			.arguments = {"preload-subject", subject_case, fresh_file(), "fcntl"},
-			.settings = {setting},
+			.settings = {setting, other},
 		},
 		ret);
 	assert_int_equal(ret->status, 0);
+}
+
+static void run_with(const char *setting, const char *subject_case, struct program_output *ret)
+{
+	run_with_two(setting, NULL, subject_case, ret);
 }
 
 static void ofd_is_asked_for(void **state)
@@ -54,9 +61,17 @@ static void process_is_asked_for(void **state)
 	(void)state;
 	run_with("RELOCK_SEMANTICS=process", "close_another_open", &output);
 	assert_string_equal(output.out, "held free");
-	assert_string_equal(output.error,
-			    "relock: RELOCK_SEMANTICS=process does not exist in this version; "
-			    "this program runs with `ofd`");
+	assert_string_equal(output.error, "");
+}
+
+static void off_is_asked_for(void **state)
+{
+	struct program_output output;
+
+	(void)state;
+	run_with("RELOCK_SEMANTICS=off", "close_another_open", &output);
+	assert_string_equal(output.out, "free free");
+	assert_string_equal(output.error, "");
 }
 
 static void nonsense_is_asked_for(void **state)
@@ -67,8 +82,8 @@ static void nonsense_is_asked_for(void **state)
 	run_with("RELOCK_SEMANTICS=of\nd", "close_another_open", &output);
 	assert_string_equal(output.out, "free free");
 	assert_string_equal(output.error,
-			    "relock: RELOCK_SEMANTICS=of\\x0ad is unknown (there is `ofd`); "
-			    "this program keeps its legacy record locks");
+			    "relock: RELOCK_SEMANTICS=of\\x0ad is unknown (there are process, ofd "
+			    "and off); this program keeps its legacy record locks");
 	/* All of the legacy calls. */
 	run_with("RELOCK_SEMANTICS=x", "bad_pointers", &output);
 	assert_string_equal(output.out, program_says(&(struct program_start){
@@ -97,6 +112,54 @@ static void nonsense_is_asked_for_and_the_holder_named(void **state)
 	snprintf(expected, sizeof expected, "ok %d", (int)holder.pid);
 	assert_string_equal(output.out, expected);
 	program_finish(&holder, &output);
+}
+
+/* Policies */
+
+static void expect_bad_policy(const char *setting, const char *said)
+{
+	struct program_output output;
+
+	run_with(setting, "close_another_open", &output);
+	assert_string_equal(output.out, "free free");
+	assert_string_equal(output.error, said);
+}
+
+/* One line, and the legacy behaviour. */
+static void policy_that_is_bad(void **state)
+{
+	char setting[4096 + 64], said[512], shown[101];
+
+	(void)state;
+	expect_bad_policy("RELOCK_POLICY=/a/*=off:*=odf:/b=off",
+			  "relock: RELOCK_POLICY: the rule '*=odf' names unknown semantics (there "
+			  "are process, ofd and off); this program keeps its legacy record locks");
+	expect_bad_policy("RELOCK_POLICY=a\nb",
+			  "relock: RELOCK_POLICY: the rule 'a\\x0ab' has no =; this program keeps "
+			  "its legacy record locks");
+
+	/* However long it is, the whole of the reason is there. */
+	memset(shown, 'x', sizeof shown - 1);
+	shown[sizeof shown - 1] = '\0';
+	memset(setting, 'x', sizeof setting);
+	memcpy(setting, "RELOCK_POLICY=", strlen("RELOCK_POLICY="));
+	strcpy(setting + sizeof setting - 5, "=off");
+	snprintf(said, sizeof said,
+		 "relock: RELOCK_POLICY: the rule '%s...' has a glob of more than 1023 bytes; this "
+		 "program keeps its legacy record locks",
+		 shown);
+	expect_bad_policy(setting, said);
+}
+
+/* Nonsense in one of the two is nonsense: none of the rules counts. */
+static void policy_with_nonsense(void **state)
+{
+	struct program_output output;
+
+	(void)state;
+	run_with_two("RELOCK_POLICY=*=ofd", "RELOCK_SEMANTICS=x", "close_another_open", &output);
+	assert_string_equal(output.out, "free free");
+	assert_non_null(strstr(output.error, "RELOCK_SEMANTICS=x is unknown"));
 }
 
 /* Debug lines */
@@ -160,7 +223,7 @@ static struct program_start python_start(const char *file, const char *setting)
 	return (struct program_start){
 		.regime = SHIM,
 		.arguments = {getenv("RELOCK_TEST_PYTHON"), "-S", "-c", python, file},
-		.settings = {setting},
+		.settings = {setting, "RELOCK_SEMANTICS=ofd"},
 	};
 }
 
@@ -237,7 +300,8 @@ static void debug_file_that_cannot_be(void **state)
 	struct program_output output;
 
 	(void)state;
-	run_with("RELOCK_DEBUG=/no/such/folder/lines", "second_open", &output);
+	run_with_two("RELOCK_DEBUG=/no/such/folder/lines", "RELOCK_SEMANTICS=ofd", "second_open",
+		     &output);
 	assert_string_equal(output.out, "EAGAIN");
 	assert_string_equal(output.error,
 			    "relock: cannot append to RELOCK_DEBUG=/no/such/folder/lines; this "
@@ -271,7 +335,7 @@ static void debug_line_of_a_bad_pointer(void **state)
 	struct program_output output;
 
 	(void)state;
-	run_with("RELOCK_DEBUG=1", "bad_pointers", &output);
+	run_with_two("RELOCK_DEBUG=1", "RELOCK_SEMANTICS=ofd", "bad_pointers", &output);
 	assert_non_null(strstr(output.error, "fcntl(F_SETLK) bad address = EFAULT (ofd)\n"));
 	assert_non_null(strstr(output.error, "fcntl(F_GETLK) bad address = EFAULT (ofd)\n"));
 }
@@ -280,8 +344,11 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(ofd_is_asked_for),
 	cmocka_unit_test(nothing_is_asked_for),
 	cmocka_unit_test(process_is_asked_for),
+	cmocka_unit_test(off_is_asked_for),
 	cmocka_unit_test(nonsense_is_asked_for),
 	cmocka_unit_test(nonsense_is_asked_for_and_the_holder_named),
+	cmocka_unit_test(policy_that_is_bad),
+	cmocka_unit_test(policy_with_nonsense),
 	cmocka_unit_test(debug_lines_on_standard_error),
 	cmocka_unit_test(no_debug_lines),
 	cmocka_unit_test(debug_lines_in_a_file),
