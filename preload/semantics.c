@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "filesystem.h"
+#include "policy.h"
 #include "raw.h"
 
 /* glibc exports it for its own libraries, <fcntl.h> does not show it.  The
@@ -13,9 +14,14 @@ extern int __fcntl(int fd, int command, ...);
 const struct shim_semantics *shim_semantics_for(const struct shim_settings *settings, int fd,
 						bool is_unlock)
 {
-	if (settings->semantics == SHIM_LEGACY)
+	bool is_by_rule = false;
+	enum shim_choice choice = settings->has_policy
+					  ? shim_policy_choice(settings, fd, &is_by_rule)
+					  : settings->semantics;
+
+	if (choice == SHIM_LEGACY)
 		return &shim_semantics_legacy;
-	if (is_unlock && shim_filesystem_has_no_legacy_lock(fd))
+	if (is_by_rule || (is_unlock && shim_filesystem_has_no_legacy_lock(fd)))
 		return &shim_semantics_ofd;
 	return shim_filesystem_keeps_legacy(fd) ? &shim_semantics_legacy : &shim_semantics_ofd;
 }
