@@ -362,7 +362,7 @@ static int unmount_fuse(void **state)
 	return rmdir(mount_point.folder);
 }
 
-static const char *says_on_fuse(const char *subject_case)
+static const char *says_on_fuse_with(const char *setting, const char *subject_case)
 {
 	if (!mount_point.is_mounted) {
 		print_message("needs /dev/fuse\n");
@@ -370,7 +370,14 @@ static const char *says_on_fuse(const char *subject_case)
 	}
 	return program_says(&(struct program_start){
 		.regime = SHIM,
-		.arguments = {"preload-subject", subject_case, mount_point.file, "fcntl"}});
+		.arguments = {"preload-subject", subject_case, mount_point.file, "fcntl"},
+		.settings = {setting},
+	});
+}
+
+static const char *says_on_fuse(const char *subject_case)
+{
+	return says_on_fuse_with(NULL, subject_case);
 }
 
 static void legacy_locks_on_fuse(void **state)
@@ -392,6 +399,15 @@ static void legacy_lock_on_fuse_is_unlocked_after_exec(void **state)
 	(void)state;
 	assert_string_equal(says_on_fuse("exec_and_unlock"), "POSIX ok none");
 	assert_string_equal(subject_says(SHIM, "exec_and_unlock"), "OFDLCK ok none");
+}
+
+/* Whoever names the file in a policy knows what its server does. */
+static void ofd_locks_on_fuse_by_policy(void **state)
+{
+	(void)state;
+	assert_string_equal(says_on_fuse_with("RELOCK_POLICY=*=ofd", "lock_and_unlock"), kept);
+	assert_string_equal(says_on_fuse_with("RELOCK_POLICY=other=ofd", "lock_and_unlock"), lost);
+	assert_string_equal(says_on_fuse_with("RELOCK_SEMANTICS=ofd", "lock_and_unlock"), lost);
 }
 
 static const struct CMUnitTest tests[] = {
@@ -419,6 +435,7 @@ static const struct CMUnitTest tests[] = {
 					unmount_fuse),
 	cmocka_unit_test_setup_teardown(legacy_lock_on_fuse_is_unlocked_after_exec, mount_fuse,
 					unmount_fuse),
+	cmocka_unit_test_setup_teardown(ofd_locks_on_fuse_by_policy, mount_fuse, unmount_fuse),
 };
 
 int main(void)
