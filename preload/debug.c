@@ -1,10 +1,13 @@
 /*
- * The lines of RELOCK_DEBUG, see debug.h.  The file is opened for each line,
- * so that the program never has a descriptor that it did not open, and closing
- * everything or changing root takes nothing from it.
+ * The lines of RELOCK_DEBUG and RELOCK_TRACE: what there is to say of a call is
+ * gathered here, once for both, and put into words by report-text.c and
+ * report-json.c.  The files are opened for each line, so that the program never
+ * has a descriptor that it did not open, and closing everything or changing
+ * root takes nothing from it.
  *
  * Everything here runs inside a lock call: it is async-signal-safe and leaves
- * errno alone.  About 2 KiB of stack.
+ * errno alone.  About 4 KiB of stack at most, for a trace line; the two lines
+ * are written one after the other, from functions of their own.
  */
 #include "debug.h"
 
@@ -12,156 +15,99 @@
 #include <unistd.h>
 
 #include "caller-memory.h"
+#include "descriptor-path.h"
 #include "range.h"
 #include "raw.h"
+#include "report.h"
 #include "text.h"
 
-enum { LINE_SIZE = 1280, LINK_SIZE = 768 };
-
-static const char *error_name(int error)
+static struct shim_speaker this_thread(void)
 {
-	switch (error) {
-	case EACCES:
-		return "EACCES";
-	case EAGAIN:
-		return "EAGAIN";
-	case EBADF:
-		return "EBADF";
-	case EDEADLK:
-		return "EDEADLK";
-	case EFAULT:
-		return "EFAULT";
-	case EINTR:
-		return "EINTR";
-	case EINVAL:
-		return "EINVAL";
-	case EIO:
-		return "EIO";
-	case ENOLCK:
-		return "ENOLCK";
-	case ENOMEM:
-		return "ENOMEM";
-	case ENOSYS:
-		return "ENOSYS";
-	case EOPNOTSUPP:
-		return "EOPNOTSUPP";
-	case EOVERFLOW:
-		return "EOVERFLOW";
-	case EPERM:
-		return "EPERM";
-	case ESTALE:
-		return "ESTALE";
-	default:
-		return NULL;
-	}
+	struct shim_speaker speaker = {
+		.program = program_invocation_short_name,
+		.pid = raw_getpid(),
+		.tid = raw_gettid(),
+	};
+
+	raw_clock_gettime(CLOCK_REALTIME, &speaker.time);
+	return speaker;
 }
 
-static void add_error(struct text *text, int error)
+static struct shim_report_range resolve(int fd, const struct flock *request)
 {
-	const char *name = error_name(error);
+	struct shim_report_range range = {.request = *request};
 
-	text_add(text, name ? name : "errno ");
-	if (!name)
-		text_add_number(text, error);
+	range.is_resolved = shim_range_resolve(fd, request, &range.first, &range.last) == 0;
+	return range;
 }
 
-static void add_program(struct text *text)
+static void find_path(struct shim_report *report, char path[static REPORT_PATH_SIZE])
 {
-	/* Not set yet before libc's own start. */
-	const char *program = program_invocation_short_name;
+	ssize_t length =
+		shim_descriptor_path(report->fd, path, REPORT_PATH_SIZE, &report->is_deleted);
 
-	text_add(text, "relock: ");
-	text_add_escaped(text, program, program ? __builtin_strlen(program) : 0);
-	text_add(text, "[");
-	text_add_number(text, raw_getpid());
-	text_add(text, "] ");
-}
-
-static void add_descriptor(struct text *text, int fd)
-{
-	char path[64], link[LINK_SIZE];
-	struct text path_text = TEXT(path);
-
-	text_add(text, "fd ");
-	text_add_number(text, fd);
-	/* The calling thread's: the first thread of a process may have ended. */
-	text_add(&path_text, "/proc/thread-self/fd/");
-	text_add_number(&path_text, fd);
-	ssize_t length = raw_readlink(path, link, sizeof link);
-	text_add(text, " ");
 	if (length < 0)
-		text_add(text, "?");
-	else
-		text_add_escaped(text, link, (size_t)length);
-	text_add(text, ": ");
-}
-
-static void add_type(struct text *text, short type)
-{
-	switch (type) {
-	case F_RDLCK:
-		text_add(text, "read ");
-		break;
-	case F_WRLCK:
-		text_add(text, "write ");
-		break;
-	case F_UNLCK:
-		text_add(text, "unlock ");
-		break;
-	default:
-		text_add(text, "type ");
-		text_add_number(text, type);
-		text_add(text, " ");
-	}
-}
-
-static void add_range(struct text *text, int fd, const struct flock *range)
-{
-	off_t first, last;
-
-	if (shim_range_resolve(fd, range, &first, &last) < 0) {
-		text_add(text, "whence ");
-		text_add_number(text, range->l_whence);
-		text_add(text, " start ");
-		text_add_number(text, range->l_start);
-		text_add(text, " length ");
-		text_add_number(text, range->l_len);
 		return;
-	}
-	text_add_number(text, first);
-	text_add(text, "-");
-	if (last == INT64_MAX)
-		text_add(text, "EOF");
-	else
-		text_add_number(text, last);
+	report->path = path;
+	report->path_length = (size_t)length;
+	report->is_path_cut = length == REPORT_PATH_SIZE;
 }
 
-/* What F_GETLK left in the program's struct. */
-static void add_answer(struct text *text, const struct shim_debug_call *call)
+/* What F_GETLK left in the program's struct; nothing, if that has gone. */
+static void find_answer(struct shim_report *report, const struct flock *request)
 {
-	struct flock answer;
+	struct flock answer = {.l_type = F_UNLCK};
 
-	if (shim_caller_read(&answer, call->request) < 0 || answer.l_type == F_UNLCK) {
-		text_add(text, "free");
-		return;
-	}
-	text_add(text, "held: ");
-	add_type(text, answer.l_type);
-	add_range(text, call->fd, &answer);
-	text_add(text, " by ");
-	text_add_number(text, answer.l_pid);
+	shim_caller_read(&answer, request);
+	report->has_answer = true;
+	report->held = resolve(report->fd, &answer);
 }
 
-static void write_line(const struct shim_settings *settings, struct text *text)
+static void write_line(const char *file, struct text *text)
 {
-	if (!settings->debug_file) {
+	if (!file) {
 		text_write_line(text, STDERR_FILENO);
 		return;
 	}
-	_cleanup_raw_close_ int fd =
-		raw_openat(AT_FDCWD, settings->debug_file, TEXT_APPEND_FLAGS, 0666);
+	_cleanup_raw_close_ int fd = raw_openat(AT_FDCWD, file, TEXT_APPEND_FLAGS, 0666);
 	if (fd >= 0)
 		text_write_line(text, fd);
+}
+
+/* Of a call, or a note. */
+__attribute__((noinline)) static void write_text(const char *file, const struct shim_report *report,
+						 const char *note)
+{
+	char line[REPORT_TEXT_SIZE];
+	struct text text = TEXT(line);
+
+	if (note)
+		shim_report_text_note(&text, &report->speaker, note);
+	else
+		shim_report_text(&text, report);
+	write_line(file, &text);
+}
+
+__attribute__((noinline)) static void write_json(const char *file, const struct shim_report *report,
+						 const char *note)
+{
+	char line[REPORT_JSON_SIZE];
+	struct text text = TEXT(line);
+
+	if (note)
+		shim_report_json_note(&text, &report->speaker, note);
+	else
+		shim_report_json(&text, report);
+	write_line(file, &text);
+}
+
+static void write_lines(const struct shim_settings *settings, const struct shim_report *report,
+			const char *note)
+{
+	if (settings->debug)
+		write_text(settings->debug_file, report, note);
+	if (settings->trace_file)
+		write_json(settings->trace_file, report, note);
 }
 
 void shim_debug_begin(struct shim_debug_call *call)
@@ -171,42 +117,33 @@ void shim_debug_begin(struct shim_debug_call *call)
 
 void shim_debug_end(struct shim_debug_call *call)
 {
-	char line[LINE_SIZE];
-	struct text text = TEXT(line);
+	char path[REPORT_PATH_SIZE];
+	struct shim_report report = {
+		.speaker = this_thread(),
+		.fd = call->fd,
+		.call = call->name,
+		.is_readable = call->is_readable,
+		.result = call->result,
+		.semantics = call->semantics,
+	};
 
-	add_program(&text);
-	add_descriptor(&text, call->fd);
-	text_add(&text, call->name);
-	text_add(&text, " ");
-	if (call->is_readable) {
-		add_type(&text, call->before.l_type);
-		add_range(&text, call->fd, &call->before);
-	} else {
-		text_add(&text, "bad address");
-	}
-	text_add(&text, " = ");
-	if (call->result < 0)
-		add_error(&text, -call->result);
-	else if (call->is_question)
-		add_answer(&text, call);
-	else
-		text_add(&text, "ok");
-	text_add(&text, " (");
-	text_add(&text, call->semantics);
-	text_add(&text, ")");
-	write_line(call->settings, &text);
+	find_path(&report, path);
+	if (call->is_readable)
+		report.range = resolve(call->fd, &call->before);
+	if (call->is_question && call->result == 0)
+		find_answer(&report, call->request);
+	write_lines(call->settings, &report, NULL);
 }
 
 void shim_debug_note(const char *note)
 {
 	struct shim_settings scratch;
 	const struct shim_settings *settings = shim_settings(&scratch);
-	char line[256];
-	struct text text = TEXT(line);
 
-	if (!settings->debug)
+	if (!shim_settings_want_reports(settings))
 		return;
-	add_program(&text);
-	text_add(&text, note);
-	write_line(settings, &text);
+
+	const struct shim_report report = {.speaker = this_thread()};
+
+	write_lines(settings, &report, note);
 }

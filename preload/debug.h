@@ -1,10 +1,14 @@
 /*
- * RELOCK_DEBUG: one line for each lock call.
+ * RELOCK_DEBUG and RELOCK_TRACE: one line for each lock call, for people and
+ * for programs.
  *
- *	relock: python3[812] fd 3 /srv/db.lock: fcntl(F_SETLK) write 0-EOF = ok (ofd)
- *	relock: python3[812] fd 3 /srv/db.lock: lockf(F_TLOCK) write 0-9 = EAGAIN (ofd)
- *	relock: dpkg[900] fd 4 /srv/db.lock: fcntl(F_GETLK) write 0-EOF = held: write 0-EOF by 812
- *(ofd)
+ *	relock: python3[812] fd 3 /srv/db: fcntl(F_SETLK) write 0-EOF = ok (ofd)
+ *	relock: python3[812] fd 3 /srv/db: lockf(F_TLOCK) write 0-9 = EAGAIN (ofd)
+ *	relock: dpkg[900] fd 4 /srv/db: fcntl(F_GETLK) write 0-9 = held: write 0-EOF by 812 (ofd)
+ *
+ *	{"time":"2026-11-21T05:20:11.123456Z","program":"python3","pid":812,"tid":812,"fd":3,
+ *	 "path":"/srv/db","call":"fcntl(F_SETLK)","type":"write","first":0,"last":null,
+ *	 "result":"ok","semantics":"ofd"}
  *
  * A wait that ends in thread cancellation or in siglongjmp() prints none: it
  * never comes back here.
@@ -30,8 +34,8 @@ struct shim_debug_call {
 
 /* Notes what is asked for, before the answer overwrites it. */
 void shim_debug_begin(struct shim_debug_call *call);
-/* Prints the line. */
+/* Writes the lines. */
 void shim_debug_end(struct shim_debug_call *call);
 
-/* A line of its own, if RELOCK_DEBUG is set. */
+/* A line of its own, if either is set. */
 void shim_debug_note(const char *note);

@@ -96,8 +96,9 @@ static int record_lock(const struct operation *operation, int fd, struct flock *
 			 request->l_type == F_UNLCK;
 	const struct shim_semantics *semantics = shim_semantics_for(settings, fd, is_unlock);
 
-	int result = settings->debug ? carry_out_aloud(operation, settings, semantics, fd, request)
-				     : carry_out(operation, semantics, fd, request);
+	int result = shim_settings_want_reports(settings)
+			     ? carry_out_aloud(operation, settings, semantics, fd, request)
+			     : carry_out(operation, semantics, fd, request);
 	if (result >= 0)
 		return result;
 	errno = -result;

@@ -21,6 +21,7 @@
 #include <sys/syscall.h>
 #include <sys/types.h>
 #include <sys/vfs.h>
+#include <time.h>
 
 /* Half the width, and an offset would not fit the registers used here; the
  * two commands of each kind (F_SETLK, F_SETLK64) would be different ones. */
@@ -130,4 +131,14 @@ static inline int raw_statx(int directory, const char *path, int flags, unsigned
 static inline pid_t raw_getpid(void)
 {
 	return (pid_t)raw_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0);
+}
+
+static inline pid_t raw_gettid(void)
+{
+	return (pid_t)raw_syscall(SYS_gettid, 0, 0, 0, 0, 0, 0);
+}
+
+static inline int raw_clock_gettime(clockid_t clock, struct timespec *ret)
+{
+	return (int)raw_syscall(SYS_clock_gettime, clock, (long)ret, 0, 0, 0, 0);
 }

@@ -8,7 +8,7 @@
 /* Room for "...\n" is never given away. */
 enum { RESERVE = 5 };
 
-static void add_bytes(struct text *text, const char *bytes, size_t length)
+void text_add_bytes(struct text *text, const char *bytes, size_t length)
 {
 	if (text->is_cut)
 		return;
@@ -24,7 +24,7 @@ static void add_bytes(struct text *text, const char *bytes, size_t length)
 
 void text_add(struct text *text, const char *string)
 {
-	add_bytes(text, string, strlen(string));
+	text_add_bytes(text, string, strlen(string));
 }
 
 void text_add_number(struct text *text, int64_t number)
@@ -38,7 +38,7 @@ void text_add_number(struct text *text, int64_t number)
 	while (rest /= 10);
 	if (number < 0)
 		*--first = '-';
-	add_bytes(text, first, (size_t)(digits + sizeof digits - first));
+	text_add_bytes(text, first, (size_t)(digits + sizeof digits - first));
 }
 
 void text_add_escaped(struct text *text, const char *bytes, size_t length)
@@ -48,9 +48,10 @@ void text_add_escaped(struct text *text, const char *bytes, size_t length)
 	for (size_t i = 0; i < length; i++) {
 		unsigned char byte = (unsigned char)bytes[i];
 		if (byte >= ' ' && byte < 0x7f && byte != '\\')
-			add_bytes(text, &bytes[i], 1);
+			text_add_bytes(text, &bytes[i], 1);
 		else
-			add_bytes(text, (char[]){'\\', 'x', hex[byte >> 4], hex[byte & 15]}, 4);
+			text_add_bytes(text, (char[]){'\\', 'x', hex[byte >> 4], hex[byte & 15]},
+				       4);
 	}
 }
 

@@ -30,6 +30,7 @@ struct text {
 #define TEXT_APPEND_FLAGS (O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)
 
 void text_add(struct text *text, const char *string);
+void text_add_bytes(struct text *text, const char *bytes, size_t length);
 void text_add_number(struct text *text, int64_t number);
 /* Bytes from elsewhere: control characters, backslashes and what is not ASCII
  * become \xHH, so that one line stays one line on any terminal. */
