@@ -31,8 +31,10 @@ extern const struct command command_run, command_get, command_unget, command_sta
 enum {
 	OPTION_STORE = 256,
 	OPTION_VERBOSE,
+	OPTION_POLICY,
 	OPTION_SEMANTICS,
 	OPTION_STRICT,
+	OPTION_TRACE,
 };
 
 /* Every subcommand has these, and the letter h. */

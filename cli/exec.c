@@ -1,12 +1,18 @@
 /*
  * relock exec: a program under the preload shim.
  *
- * All that is done is to set LD_PRELOAD and RELOCK_SEMANTICS and to run the
- * program in relock's place.  But where the dynamic linker would ignore the
- * shim it does so in silence, and the user believes in locks that are not
- * there: so that is found out first (shim-check.c), and said.
+ * All that is done is to set LD_PRELOAD and what the options say in RELOCK_*,
+ * and to run the program in relock's place.  But where the dynamic linker would
+ * ignore the shim it does so in silence, and the user believes in locks that
+ * are not there: so that is found out first (shim-check.c), and said.  A policy
+ * is checked by the shim's own code, and the file of a trace opened once, while
+ * there is somebody to tell.
+ *
+ * Without --semantics or --policy the environment has its say, as it has where
+ * the shim is loaded without relock.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,10 +25,11 @@
 #include "find-program.h"
 #include "installed-path.h"
 #include "message.h"
+#include "policy-rules.h"
 #include "shim-check.h"
 
 struct exec_options {
-	const char *semantics; /* NULL: not said */
+	const char *semantics, *policy, *trace; /* NULL: not said */
 	bool strict;
 };
 
@@ -40,6 +47,12 @@ static char *find_shim(void)
 	return found ? realpath(found, NULL) : NULL;
 }
 
+static void set_variable(const char *name, const char *value)
+{
+	if (value && setenv(name, value, 1) < 0)
+		out_of_memory();
+}
+
 /* In front of what is there: the first one in the list sees calls first. */
 static void set_preload(const char *shim)
 {
@@ -51,8 +64,43 @@ static void set_preload(const char *shim)
 		list = NULL;
 		out_of_memory();
 	}
-	if (setenv("LD_PRELOAD", list, 1) < 0)
+	set_variable("LD_PRELOAD", list);
+}
+
+/* Absolute, since the program may start others elsewhere.  To be freed; NULL:
+ * the current folder has no path. */
+static char *absolute_path(const char *path)
+{
+	CLEANUP_FREE char *folder = *path == '/' ? NULL : getcwd(NULL, 0);
+	char *absolute = NULL;
+
+	if (*path == '/')
+		return need_text(strdup(path));
+	if (!folder)
+		return NULL;
+	if (asprintf(&absolute, "%s/%s", folder, path) < 0)
 		out_of_memory();
+	return absolute;
+}
+
+/* As the shim will open it, line by line.  0, or the exit code of giving up. */
+static int prepare_trace(const char *file)
+{
+	CLEANUP_FREE char *path = absolute_path(file);
+	CLEANUP_CLOSE int fd =
+		path ? open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
+			    0666)
+		     : -1;
+
+	if (fd < 0) {
+		int error = errno;
+		CLEANUP_FREE char *name = printable(file);
+
+		complain("exec: cannot append to the trace file %s: %s", name, strerror(error));
+		return EX_CANTCREAT;
+	}
+	set_variable("RELOCK_TRACE", path);
+	return 0;
 }
 
 /* 0: run it.  Else the exit code of giving up. */
@@ -91,15 +139,13 @@ static int prepare_shim(const struct exec_options *options, const char *program,
 			 options->strict ? "to have it loaded, " : "", remedy);
 		if (options->strict)
 			return EX_UNAVAILABLE;
-		complain("exec: running %s without the shim: its locks stay as they are", name);
+		complain("exec: running %s without the shim: its locks stay as they are%s", name,
+			 options->trace ? ", and are not traced" : "");
 		return 0;
 	}
-	if (!options->semantics)
-		complain("exec: running with 'ofd' semantics, the only ones of this version; "
-			 "--semantics ofd says so without this line");
 	set_preload(shim);
-	if (setenv("RELOCK_SEMANTICS", "ofd", 1) < 0)
-		out_of_memory();
+	set_variable("RELOCK_SEMANTICS", options->semantics);
+	set_variable("RELOCK_POLICY", options->policy);
 	return 0;
 }
 
@@ -114,7 +160,9 @@ static int execute(const struct exec_options *options, char **command)
 		return exec_exit_code(-error);
 	}
 
-	int code = prepare_shim(options, command[0], path);
+	int code = options->trace ? prepare_trace(options->trace) : 0;
+	if (code == 0)
+		code = prepare_shim(options, command[0], path);
 	if (code != 0)
 		return code;
 	execvp(command[0], command);
@@ -125,38 +173,64 @@ static int execute(const struct exec_options *options, char **command)
 
 static const struct option long_options[] = {
 	COMMON_OPTIONS,
+	{"policy", required_argument, NULL, OPTION_POLICY},
 	{"semantics", required_argument, NULL, OPTION_SEMANTICS},
 	{"strict", no_argument, NULL, OPTION_STRICT},
+	{"trace", required_argument, NULL, OPTION_TRACE},
 	{NULL, 0, NULL, 0},
 };
 
+/* 0, or the exit code of a usage error. */
+static int check_options(const struct exec_options *options)
+{
+	struct shim_policy_fault fault;
+	enum shim_choice choice;
+
+	if (options->semantics &&
+	    !shim_choice_from_name(options->semantics, strlen(options->semantics), &choice)) {
+		CLEANUP_FREE char *text = printable(options->semantics);
+
+		return usage_error(&command_exec,
+				   "there are no semantics '%s', only process, ofd and off", text);
+	}
+	if (options->policy && !shim_policy_is_valid(options->policy, &fault)) {
+		CLEANUP_FREE char *rule = need_text(strndup(fault.rule, fault.length));
+		CLEANUP_FREE char *text = printable(rule);
+
+		return usage_error(&command_exec, "the rule '%s' of the policy %s", text,
+				   fault.reason);
+	}
+	if (options->trace && !*options->trace)
+		return usage_error(&command_exec, "--trace needs the name of a file");
+	return 0;
+}
+
 static int exec_main(struct invocation *invocation, int argc, char **argv)
 {
-	struct exec_options options = {NULL, false};
+	struct exec_options options = {NULL};
 	int option, code = 0;
 
 	while ((option = getopt_long(argc, argv, "+h", long_options, NULL)) != -1)
 		switch (option) {
+		case OPTION_POLICY:
+			options.policy = optarg;
+			break;
 		case OPTION_SEMANTICS:
 			options.semantics = optarg;
 			break;
 		case OPTION_STRICT:
 			options.strict = true;
 			break;
+		case OPTION_TRACE:
+			options.trace = optarg;
+			break;
 		default:
 			if (!common_option(invocation, &command_exec, option, &code))
 				return code;
 		}
-	if (options.semantics && strcmp(options.semantics, "process") == 0) {
-		complain("exec: 'process' semantics are not in this version of relock; "
-			 "--semantics ofd is");
-		return EX_UNAVAILABLE;
-	}
-	if (options.semantics && strcmp(options.semantics, "ofd") != 0) {
-		CLEANUP_FREE char *text = printable(options.semantics);
-
-		return usage_error(&command_exec, "there are no semantics '%s', only 'ofd'", text);
-	}
+	code = check_options(&options);
+	if (code != 0)
+		return code;
 	if (optind == argc)
 		return usage_error(&command_exec, "a program to run is missing");
 	return execute(&options, argv + optind);
@@ -164,16 +238,20 @@ static int exec_main(struct invocation *invocation, int argc, char **argv)
 
 const struct command command_exec = {
 	.name = "exec",
-	.summary = "run a program whose record locks become OFD locks",
+	.summary = "run a program whose record locks stay held",
 	.help = "relock exec [OPTION]... [--] PROGRAM [ARGUMENT]...\n"
 		"\n"
 		"Runs an unmodified program under the preload shim: its record locks (fcntl,\n"
 		"lockf) become open-file-description locks, which survive the close of\n"
-		"another descriptor and exclude threads.\n"
+		"another descriptor.\n"
 		"\n"
-		"      --semantics ofd  what locks mean; 'ofd' is what there is\n"
-		"      --strict         fail where the shim cannot be loaded into PROGRAM;\n"
-		"                       else say so, and run it without\n"
-		"  -h, --help           this text\n",
+		"      --semantics WHAT  what locks mean: 'process', the default, has one owner\n"
+		"                        for all of a program's threads and descriptors; with\n"
+		"                        'ofd' each open of a file is an owner; 'off': as ever\n"
+		"      --policy POLICY   the same file by file: '*.db=process:/srv/**=ofd:*=off'\n"
+		"      --trace FILE      append each lock call to FILE, as a JSON line\n"
+		"      --strict          fail where the shim cannot be loaded into PROGRAM;\n"
+		"                        else say so, and run it without\n"
+		"  -h, --help            this text\n",
 	.run = exec_main,
 };

@@ -1,7 +1,8 @@
 /*
  * The rules of ld.so(8) and execve(2):
  *
- * - a program without PT_INTERP has no dynamic linker that could load anything;
+ * - a program without PT_INTERP has no dynamic linker that could load anything,
+ *   unless it is the dynamic linker, which loads the program that it is given;
  * - one that gains rights (setuid, setgid, file capabilities) runs in
  *   secure-execution mode, where LD_PRELOAD's paths are ignored;
  * - the dynamic linker must be the C library's the shim was built against, and
@@ -99,7 +100,15 @@ static const char *base_name(const char *path)
 	return slash ? slash + 1 : path;
 }
 
-static char *check_elf(const struct elf_file *program, const char **ret_remedy)
+static bool is_same_file(int fd, const char *path)
+{
+	struct stat file, other;
+
+	return fstat(fd, &file) == 0 && stat(path, &other) == 0 && file.st_dev == other.st_dev &&
+	       file.st_ino == other.st_ino;
+}
+
+static char *check_elf(int fd, const struct elf_file *program, const char **ret_remedy)
 {
 	struct elf_file own;
 	char architecture[ELF_ARCHITECTURE_SIZE], own_architecture[ELF_ARCHITECTURE_SIZE];
@@ -113,6 +122,8 @@ static char *check_elf(const struct elf_file *program, const char **ret_remedy)
 				   elf_architecture(program, architecture),
 				   elf_architecture(&own, own_architecture));
 	}
+	if (!*program->interpreter && is_same_file(fd, own.interpreter))
+		return NULL;
 	if (!*program->interpreter) {
 		*ret_remedy = "use a dynamically linked build of it, or `relock run` around it";
 		return reason_text(
@@ -201,7 +212,7 @@ static char *check_file(const char *path, int depth, const char **ret_remedy)
 		return check_other("/bin/sh", depth, ret_remedy);
 	}
 
-	char *reason = check_elf(&program, ret_remedy);
+	char *reason = check_elf(fd, &program, ret_remedy);
 
 	return reason ? reason : check_rights(fd, ret_remedy);
 }

@@ -61,6 +61,9 @@ int folder_setup(void **state)
 	setenv("SHELL", "/bin/sh", 1);
 	setenv("LC_ALL", "C.UTF-8", 1);
 	unsetenv("RELOCK_DEBUG");
+	unsetenv("RELOCK_SEMANTICS");
+	unsetenv("RELOCK_POLICY");
+	unsetenv("RELOCK_TRACE");
 	unsetenv("LD_PRELOAD");
 	return 0;
 }
