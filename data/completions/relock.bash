@@ -53,7 +53,7 @@ _relock() {
 		unget) values='-m --message' ;;
 		trace) values='-u --update' ;;
 		list | locks) values='-o --output' ;;
-		exec) values='--semantics' ;;
+		exec) values='--semantics --policy --trace' ;;
 		*) values='' ;;
 		esac
 		if [[ " $values " == *" $word "* ]]; then
@@ -87,7 +87,14 @@ _relock() {
 	fi
 	case $command:$previous in
 	exec:--semantics)
-		_relock_words 'ofd'
+		_relock_words 'process ofd off'
+		return
+		;;
+	exec:--policy)
+		return
+		;;
+	exec:--trace)
+		_relock_files -f
 		return
 		;;
 	list:-o | list:--output)
@@ -108,7 +115,7 @@ _relock() {
 		trace) _relock_words '--update --json --store --help' ;;
 		list) _relock_words '--all --output --json --raw --noheadings --store --help' ;;
 		locks) _relock_words '--output --json --raw --noheadings --help' ;;
-		exec) _relock_words '--semantics --strict --help' ;;
+		exec) _relock_words '--semantics --policy --trace --strict --help' ;;
 		probe) _relock_words '--json --store --help' ;;
 		*) _relock_words '--store --help' ;;
 		esac

@@ -318,7 +318,10 @@ static void completion_knows_commands_options_and_names(void **state)
 	assert_string_equal(complete("unget ba"), "base\n");
 	assert_string_equal(complete("get -t 5 bac"), "backup\n");
 	assert_string_equal(complete("--store x st"), "state\n");
-	assert_string_equal(complete("exec --semantics ''"), "ofd\n");
+	assert_string_equal(complete("exec --semantics ''"), "process\nofd\noff\n");
+	assert_string_equal(complete("exec --po"), "--policy\n");
+	assert_string_equal(complete("exec --trace /dev/zer"), "/dev/zero\n");
+	EXPECT_IN(complete("exec --policy a=off trunc"), "truncate\n");
 	/* A name is not run. */
 	EXPECT_IN(complete("state ''"), "\\$\\(touch\\ evil\\)");
 	assert_int_equal(access("evil", F_OK), -1);
