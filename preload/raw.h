@@ -117,6 +117,11 @@ static inline off_t raw_lseek(int fd, off_t offset, int whence)
 	return raw_syscall(SYS_lseek, fd, offset, whence, 0, 0, 0);
 }
 
+static inline int raw_fstat(int fd, struct stat *ret)
+{
+	return (int)raw_syscall(SYS_fstat, fd, (long)ret, 0, 0, 0, 0);
+}
+
 static inline int raw_fstatfs(int fd, struct statfs *ret)
 {
 	return (int)raw_syscall(SYS_fstatfs, fd, (long)ret, 0, 0, 0, 0);

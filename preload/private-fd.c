@@ -1,0 +1,210 @@
+/*
+ * Where they lie.  A fork copies the table of descriptors up to the largest
+ * number in use, in steps of 64: a number of 4,000 makes it slower by a
+ * quarter, one of 20,000 by twice.  So the first few of ours go to the free
+ * numbers from 32 on, just above what most programs use.
+ *
+ * But each of ours is one less for the program, which may open files until its
+ * limit.  Where there are many of ours, or the limit is near, they go beyond
+ * the limit: it is raised for the moment of the dup, and a descriptor that is
+ * there stays when the limit comes down again.  Where the limit is so high
+ * that this would be dear, it is far away, too.
+ *
+ * A bit for each number says which are ours; written by compare-and-exchange,
+ * read by anybody.
+ */
+#include "private-fd.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+
+#include "raw.h"
+
+enum {
+	LOW = 32,
+	LOW_COUNT_MAX = 16,
+	/* The largest soft limit beyond which ours may go. */
+	NEAR_LIMIT = 4096,
+	NUMBERS_MAX = 1 << 20,
+	WORD_BITS = 64,
+	CHUNK_BITS = 32768,
+	CHUNKS = NUMBERS_MAX / CHUNK_BITS,
+	WORDS_PER_CHUNK = CHUNK_BITS / WORD_BITS,
+};
+
+static _Atomic(_Atomic uint64_t *) chunks[CHUNKS];
+static _Atomic int count, end_of_bits;
+_Atomic int shim_private_lowest = INT_MAX;
+
+static _Atomic uint64_t *word_of(int fd, bool make)
+{
+	if (fd < 0 || fd >= NUMBERS_MAX)
+		return NULL;
+
+	_Atomic(_Atomic uint64_t *) *place = &chunks[fd / CHUNK_BITS];
+	_Atomic uint64_t *chunk = atomic_load_explicit(place, memory_order_acquire);
+	if (!chunk && make) {
+		long address = raw_syscall(SYS_mmap, 0, CHUNK_BITS / 8, PROT_READ | PROT_WRITE,
+					   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (address < 0 && address > -4096)
+			return NULL;
+		if (atomic_compare_exchange_strong(place, &chunk, (_Atomic uint64_t *)address))
+			chunk = (_Atomic uint64_t *)address;
+		else
+			raw_syscall(SYS_munmap, address, CHUNK_BITS / 8, 0, 0, 0, 0);
+	}
+	return chunk ? &chunk[fd % CHUNK_BITS / WORD_BITS] : NULL;
+}
+
+bool shim_private_has(int fd)
+{
+	_Atomic uint64_t *word = word_of(fd, false);
+
+	return word && atomic_load_explicit(word, memory_order_acquire) >> fd % WORD_BITS & 1;
+}
+
+static bool mark(int fd)
+{
+	_Atomic uint64_t *word = word_of(fd, true);
+	int seen = atomic_load(&shim_private_lowest);
+
+	if (!word)
+		return false;
+	atomic_fetch_or(word, UINT64_C(1) << fd % WORD_BITS);
+	while (fd < seen && !atomic_compare_exchange_weak(&shim_private_lowest, &seen, fd))
+		;
+	seen = atomic_load(&end_of_bits);
+	while (fd >= seen && !atomic_compare_exchange_weak(&end_of_bits, &seen, fd + 1))
+		;
+	atomic_fetch_add(&count, 1);
+	return true;
+}
+
+/* True if it was one of ours. */
+static bool unmark(int fd)
+{
+	_Atomic uint64_t *word = word_of(fd, false);
+	uint64_t bit = UINT64_C(1) << fd % WORD_BITS;
+
+	if (!word || !(atomic_fetch_and(word, ~bit) & bit))
+		return false;
+	atomic_fetch_sub(&count, 1);
+	return true;
+}
+
+static int duplicate(int fd, uint64_t lowest)
+{
+	return (int)raw_syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, (long)lowest, 0, 0, 0);
+}
+
+static int limit(const struct rlimit *new, struct rlimit *ret_old)
+{
+	return (int)raw_syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, (long)new, (long)ret_old, 0, 0);
+}
+
+/* Beyond the soft limit; a negative errno where one cannot or should not. */
+static int duplicate_beyond(int fd, const struct rlimit *old)
+{
+	struct rlimit raised = *old;
+
+	if (old->rlim_cur > NEAR_LIMIT || old->rlim_max <= old->rlim_cur)
+		return -EMFILE;
+	raised.rlim_cur = old->rlim_max;
+	int result = limit(&raised, NULL);
+	if (result < 0)
+		return result;
+	result = duplicate(fd, old->rlim_cur);
+	limit(old, NULL);
+	return result;
+}
+
+/* A duplicate that is out of the way, or a negative errno. */
+static int duplicate_away(int fd)
+{
+	struct rlimit old = {.rlim_cur = RLIM_INFINITY, .rlim_max = RLIM_INFINITY};
+	int result = -EMFILE;
+
+	limit(NULL, &old);
+	if (atomic_load(&count) >= LOW_COUNT_MAX)
+		result = duplicate_beyond(fd, &old);
+	if (result < 0)
+		result = duplicate(fd, old.rlim_cur > LOW * 2 ? LOW : old.rlim_cur / 2);
+	/* The last eighth is the program's. */
+	if (result >= 0 && (uint64_t)result >= old.rlim_cur - old.rlim_cur / 8 &&
+	    (uint64_t)result < old.rlim_cur) {
+		int beyond = duplicate_beyond(fd, &old);
+		if (beyond >= 0) {
+			raw_close(result);
+			result = beyond;
+		}
+	}
+	return result;
+}
+
+int shim_private_place(int fd)
+{
+	int placed = duplicate_away(fd);
+
+	if (placed >= 0) {
+		raw_close(fd);
+		fd = placed;
+	} else {
+		/* Then it stays where it is. */
+		raw_syscall(SYS_fcntl, fd, F_SETFD, FD_CLOEXEC, 0, 0, 0);
+	}
+	if (mark(fd))
+		return fd;
+	raw_close(fd);
+	return -ENOMEM;
+}
+
+int shim_private_move(int fd)
+{
+	int moved = duplicate_away(fd);
+
+	if (moved < 0)
+		return moved;
+	if (!mark(moved)) {
+		raw_close(moved);
+		return -ENOMEM;
+	}
+	unmark(fd);
+	return moved;
+}
+
+void shim_private_close(int fd)
+{
+	/* The other way round, somebody who gets the number could find it marked. */
+	if (unmark(fd))
+		raw_close(fd);
+}
+
+bool shim_private_adopt(int fd)
+{
+	return raw_syscall(SYS_fcntl, fd, F_SETFD, FD_CLOEXEC, 0, 0, 0) == 0 && mark(fd);
+}
+
+int shim_private_next(int from)
+{
+	int end = atomic_load(&end_of_bits);
+
+	for (int fd = from; fd < end; fd++) {
+		_Atomic uint64_t *word = word_of(fd, false);
+		uint64_t bits = word ? atomic_load(word) >> fd % WORD_BITS : 0;
+		if (bits)
+			return fd + __builtin_ctzll(bits);
+		fd |= WORD_BITS - 1;
+	}
+	return INT_MAX;
+}
+
+void shim_private_close_all(void)
+{
+	for (int fd = shim_private_next(0); fd != INT_MAX; fd = shim_private_next(fd + 1))
+		shim_private_close(fd);
+	atomic_store(&shim_private_lowest, INT_MAX);
+	atomic_store(&end_of_bits, 0);
+}
