@@ -1,7 +1,6 @@
 /*
- * The functions that a program calls in place of libc's: fcntl, fcntl64,
- * lockf, lockf64, and the fcntl of syscall(2) (whose other numbers never get
- * here, see syscall.S).
+ * The functions of locking that a program calls in place of libc's: fcntl,
+ * fcntl64, lockf, lockf64, and the fcntl of syscall(2).
  *
  * F_SETLK, F_SETLKW and F_GETLK go to the semantics of semantics.h; every
  * other command, known or not, goes to libc with its argument pointer-wide, as
@@ -20,12 +19,11 @@
 
 #include "caller-memory.h"
 #include "debug.h"
+#include "intercept.h"
 #include "range.h"
 #include "raw.h"
 #include "semantics.h"
 #include "settings.h"
-
-#define EXPORT __attribute__((visibility("default")))
 
 /* See semantics.c. */
 extern int __fcntl(int fd, int command, ...);
@@ -36,7 +34,6 @@ EXPORT int shim_fcntl64(int fd, int command, ...) __asm__("fcntl64")
 EXPORT int shim_lockf(int fd, int command, off_t length) __asm__("lockf");
 EXPORT int shim_lockf64(int fd, int command, off_t length) __asm__("lockf64")
 	__attribute__((alias("lockf")));
-long shim_syscall_fcntl(long number, long fd, long command, long argument);
 
 struct operation {
 	const char *name;
@@ -76,7 +73,6 @@ __attribute__((noinline)) static int carry_out_aloud(const struct operation *ope
 	struct shim_debug_call call = {
 		.settings = settings,
 		.name = operation->name,
-		.semantics = semantics->name,
 		.fd = fd,
 		.request = request,
 		.is_question = operation->kind == GET,
@@ -84,10 +80,12 @@ __attribute__((noinline)) static int carry_out_aloud(const struct operation *ope
 
 	shim_debug_begin(&call);
 	call.result = carry_out(operation, semantics, fd, request);
+	call.semantics = shim_semantics_name(semantics, fd);
 	shim_debug_end(&call);
 	return call.result;
 }
 
+/* 0 or a negative errno. */
 static int record_lock(const struct operation *operation, int fd, struct flock *request)
 {
 	struct shim_settings scratch;
@@ -96,13 +94,9 @@ static int record_lock(const struct operation *operation, int fd, struct flock *
 			 request->l_type == F_UNLCK;
 	const struct shim_semantics *semantics = shim_semantics_for(settings, fd, is_unlock);
 
-	int result = shim_settings_want_reports(settings)
-			     ? carry_out_aloud(operation, settings, semantics, fd, request)
-			     : carry_out(operation, semantics, fd, request);
-	if (result >= 0)
-		return result;
-	errno = -result;
-	return -1;
+	return shim_settings_want_reports(settings)
+		       ? carry_out_aloud(operation, settings, semantics, fd, request)
+		       : carry_out(operation, semantics, fd, request);
 }
 
 int shim_fcntl(int fd, int command, ...)
@@ -120,38 +114,40 @@ int shim_fcntl(int fd, int command, ...)
 
 	switch (command) {
 	case F_SETLK:
-		return record_lock(&set, fd, argument);
+		return shim_errno_result(record_lock(&set, fd, argument));
 	case F_SETLKW:
-		return record_lock(&set_wait, fd, argument);
+		return shim_errno_result(record_lock(&set_wait, fd, argument));
 	case F_GETLK:
-		return record_lock(&get, fd, argument);
+		return shim_errno_result(record_lock(&get, fd, argument));
+	case F_DUPFD:
+	case F_DUPFD_CLOEXEC:
+		return shim_errno_result(shim_kernel_dup(fd, command, (long)argument));
 	default:
 		return __fcntl(fd, command, argument);
 	}
 }
 
-/* From syscall.S.  Unlike fcntl(), the wait is no cancellation point, and
- * F_GETOWN is not translated. */
-long shim_syscall_fcntl(long number, long fd, long command, long argument)
+/* Unlike fcntl(), the wait is no cancellation point, and F_GETOWN is not
+ * translated. */
+long shim_kernel_fcntl(int fd, int command, long argument)
 {
 	static const struct operation set = {"syscall(F_SETLK)", SET, SHIM_AT_ONCE};
 	static const struct operation set_wait = {"syscall(F_SETLKW)", SET, SHIM_WAIT};
 	static const struct operation get = {"syscall(F_GETLK)", GET, SHIM_AT_ONCE};
 
-	switch ((int)command) {
+	switch (command) {
 	case F_SETLK:
-		return record_lock(&set, (int)fd, (struct flock *)argument);
+		return record_lock(&set, fd, (struct flock *)argument);
 	case F_SETLKW:
-		return record_lock(&set_wait, (int)fd, (struct flock *)argument);
+		return record_lock(&set_wait, fd, (struct flock *)argument);
 	case F_GETLK:
-		return record_lock(&get, (int)fd, (struct flock *)argument);
+		return record_lock(&get, fd, (struct flock *)argument);
+	case F_DUPFD:
+	case F_DUPFD_CLOEXEC:
+		return shim_kernel_dup(fd, command, argument);
+	default:
+		return raw_syscall(SYS_fcntl, fd, command, argument, 0, 0, 0);
 	}
-
-	long result = raw_syscall(number, fd, command, argument, 0, 0, 0);
-	if (result >= 0 || result < -4095)
-		return result;
-	errno = (int)-result;
-	return -1;
 }
 
 int shim_lockf(int fd, int command, off_t length)
@@ -184,5 +180,5 @@ int shim_lockf(int fd, int command, off_t length)
 	}
 
 	struct flock request = shim_range_from_offset(type, length);
-	return record_lock(operation, fd, &request);
+	return shim_errno_result(record_lock(operation, fd, &request));
 }

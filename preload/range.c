@@ -59,3 +59,19 @@ int shim_range_resolve(int fd, const struct flock *request, off_t *ret_first, of
 	*ret_last = last;
 	return 0;
 }
+
+int shim_range_fix(int fd, struct flock *range)
+{
+	if (range->l_whence != SEEK_CUR)
+		return 0;
+
+	off_t origin = whence_origin(fd, SEEK_CUR);
+	if (origin == -ESPIPE)
+		origin = 0;
+	if (origin < 0)
+		return (int)origin;
+	if (__builtin_add_overflow(origin, range->l_start, &range->l_start))
+		return -EOVERFLOW;
+	range->l_whence = SEEK_SET;
+	return 0;
+}

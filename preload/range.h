@@ -16,3 +16,12 @@ struct flock shim_range_from_offset(short type, off_t length);
  * and the errors of lseek(2).
  */
 int shim_range_resolve(int fd, const struct flock *request, off_t *ret_first, off_t *ret_last);
+
+/*
+ * Makes a range mean the same on another description of the file: one that is
+ * relative to the offset of `fd` becomes an absolute one, others stay.
+ *
+ * -EOVERFLOW  it begins beyond what off_t holds
+ * and the errors of lseek(2); one that begins before the file stays wrong.
+ */
+int shim_range_fix(int fd, struct flock *range);

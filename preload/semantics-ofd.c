@@ -25,6 +25,7 @@
 #include "caller-memory.h"
 #include "debug.h"
 #include "holder.h"
+#include "range.h"
 #include "raw.h"
 #include "semantics.h"
 
@@ -36,7 +37,7 @@ static bool may_be_unsupported(int result)
 	return result == -EINVAL || result == -EPERM || result == -ENOSYS;
 }
 
-static void note_unsupported(void)
+void shim_note_no_ofd_locks(void)
 {
 	static atomic_flag noted = ATOMIC_FLAG_INIT;
 
@@ -70,7 +71,7 @@ static int ofd_set(int fd, struct flock *request, enum shim_wait wait)
 	}
 	int legacy_result = shim_kernel_lock(fd, legacy_command, request, wait);
 	if (legacy_result != result)
-		note_unsupported();
+		shim_note_no_ofd_locks();
 	return legacy_result;
 }
 
@@ -81,11 +82,11 @@ static int ofd_test(int fd, struct flock *request)
 		return result;
 	int legacy_result = raw_fcntl(fd, F_GETLK, request);
 	if (legacy_result != result)
-		note_unsupported();
+		shim_note_no_ofd_locks();
 	return legacy_result;
 }
 
-static int ofd_get(int fd, struct flock *request)
+int shim_ofd_answer(int fd, int asked, struct flock *request)
 {
 	struct flock answer;
 
@@ -98,15 +99,27 @@ static int ofd_get(int fd, struct flock *request)
 
 	pid_t caller_pid = answer.l_pid;
 	answer.l_pid = 0;
-	int result = ofd_test(fd, &answer);
+	int result = asked == fd ? 0 : shim_range_fix(fd, &answer);
+	if (result == 0)
+		result = ofd_test(asked, &answer);
 	if (result < 0)
 		return result;
 	/* Of a free range F_GETLK changes l_type and nothing else. */
-	if (answer.l_type == F_UNLCK)
+	if (answer.l_type == F_UNLCK) {
+		int whether = shim_caller_read(&answer, request);
+		answer.l_type = F_UNLCK;
 		answer.l_pid = caller_pid;
-	else if (answer.l_pid == -1)
-		answer.l_pid = shim_holder_pid(fd, &answer);
+		if (whether < 0)
+			return whether;
+	} else if (answer.l_pid == -1) {
+		answer.l_pid = shim_holder_pid(asked, &answer);
+	}
 	return shim_caller_write(request, &answer);
+}
+
+static int ofd_get(int fd, struct flock *request)
+{
+	return shim_ofd_answer(fd, fd, request);
 }
 
 const struct shim_semantics shim_semantics_ofd = {

@@ -4,24 +4,39 @@
 #include <errno.h>
 
 #include "filesystem.h"
-#include "policy.h"
+#include "intercept.h"
+#include "locked-file.h"
 #include "raw.h"
 
 /* glibc exports it for its own libraries, <fcntl.h> does not show it.  The
  * shim does not define it, so this is always glibc's. */
 extern int __fcntl(int fd, int command, ...);
 
+_Atomic bool shim_tracks_descriptors;
+
+static bool may_be_process(const struct shim_settings *settings)
+{
+	return settings->semantics == SHIM_PROCESS || settings->has_policy;
+}
+
+__attribute__((constructor)) static void note_tracking(void)
+{
+	struct shim_settings scratch;
+
+	atomic_store(&shim_tracks_descriptors, may_be_process(shim_settings(&scratch)));
+}
+
 const struct shim_semantics *shim_semantics_for(const struct shim_settings *settings, int fd,
 						bool is_unlock)
 {
-	bool is_by_rule = false;
-	enum shim_choice choice = settings->has_policy
-					  ? shim_policy_choice(settings, fd, &is_by_rule)
-					  : settings->semantics;
-
-	if (choice == SHIM_LEGACY)
+	/* These keep a record of each file, and of what was decided for it.
+	 * There can be one from before the settings could be read. */
+	if (may_be_process(settings) ||
+	    atomic_load_explicit(&locked_file_count, memory_order_relaxed))
+		return &shim_semantics_process;
+	if (settings->semantics == SHIM_LEGACY)
 		return &shim_semantics_legacy;
-	if (is_by_rule || (is_unlock && shim_filesystem_has_no_legacy_lock(fd)))
+	if (is_unlock && shim_filesystem_has_no_legacy_lock(fd))
 		return &shim_semantics_ofd;
 	return shim_filesystem_keeps_legacy(fd) ? &shim_semantics_legacy : &shim_semantics_ofd;
 }

@@ -33,6 +33,7 @@ struct shim_semantics {
 	int (*test)(int fd, struct flock *request);
 };
 
+extern const struct shim_semantics shim_semantics_process;
 extern const struct shim_semantics shim_semantics_ofd;
 extern const struct shim_semantics shim_semantics_legacy;
 
@@ -41,6 +42,17 @@ extern const struct shim_semantics shim_semantics_legacy;
  * known to be an unlock. */
 const struct shim_semantics *shim_semantics_for(const struct shim_settings *settings, int fd,
 						bool is_unlock);
+
+/* How the calls on `fd` are carried out, where `process` leaves a file to
+ * others. */
+const char *shim_semantics_name(const struct shim_semantics *semantics, int fd);
+
+/* F_GETLK as the program made it on `fd`, answered by an F_OFD_GETLK on
+ * `asked`, which is `fd` or another description of the same file. */
+int shim_ofd_answer(int fd, int asked, struct flock *request);
+
+/* Notes once, under RELOCK_DEBUG, that the kernel has none. */
+void shim_note_no_ofd_locks(void);
 
 /* F_SETLK, F_SETLKW, F_OFD_SETLK or F_OFD_SETLKW in the kernel; a cancellation
  * point with SHIM_WAIT_CANCELLABLE, else not. */

@@ -1,15 +1,17 @@
 /*
- * syscall(2), with fcntl taken out.
+ * syscall(2), with the calls taken out that the shim has to know of.
  *
- * Everything but SYS_fcntl goes to the kernel exactly as glibc's syscall()
- * sends it: six arguments, -4095..-1 becomes errno.  It is written in
- * assembly because C cannot be invisible here.  A program that makes a
- * SYS_clone or SYS_vfork this way returns twice through this function, and a
- * compiled one would keep its locals in a frame that the child overwrites
- * before the parent comes back.
+ * Everything else goes to the kernel exactly as glibc's syscall() sends it:
+ * six arguments, -4095..-1 becomes errno.  It is written in assembly because C
+ * cannot be invisible here.  A program that makes a SYS_clone or SYS_vfork
+ * this way returns twice through this function, and a compiled one would keep
+ * its locals in a frame that the child overwrites before the parent comes
+ * back.
  *
- * SYS_fcntl is left by a jump to shim_syscall_fcntl(), which has the arguments
- * in the registers where it wants them.
+ * The calls of interest are left by a jump to shim_syscall(), which has the
+ * number and five arguments in the registers where it wants them.  After a
+ * fork, clone or clone3, the child is told of it: nothing of the caller's
+ * frame is in registers that a call may change.
  */
 #include <sys/syscall.h>
 
@@ -28,7 +30,21 @@ syscall:
 	.cfi_startproc
 	_CET_ENDBR
 	cmpq	$SYS_fcntl, %rdi
-	je	shim_syscall_fcntl
+	je	shim_syscall
+	cmpq	$SYS_close, %rdi
+	je	shim_syscall
+	cmpq	$SYS_dup, %rdi
+	je	shim_syscall
+	cmpq	$SYS_dup2, %rdi
+	je	shim_syscall
+	cmpq	$SYS_dup3, %rdi
+	je	shim_syscall
+	cmpq	$SYS_execve, %rdi
+	je	shim_syscall
+	cmpq	$SYS_execveat, %rdi
+	je	shim_syscall
+	cmpq	$SYS_close_range, %rdi
+	je	shim_syscall
 	movq	%rdi, %rax
 	movq	%rsi, %rdi
 	movq	%rdx, %rsi
@@ -36,6 +52,12 @@ syscall:
 	movq	%r8, %r10
 	movq	%r9, %r8
 	movq	8(%rsp), %r9
+	cmpq	$SYS_clone, %rax
+	je	3f
+	cmpq	$SYS_fork, %rax
+	je	3f
+	cmpq	$SYS_clone3, %rax
+	je	3f
 	syscall
 	cmpq	$-4095, %rax
 	jae	1f
@@ -48,6 +70,27 @@ syscall:
 	.cfi_adjust_cfa_offset -8
 	movl	%edx, (%rax)
 	movq	$-1, %rax
+	ret
+	/* The sixth argument is none of these calls': r9 keeps the number, and
+	 * rdi, the first, is not changed by the kernel. */
+3:	movq	%rax, %r9
+	syscall
+	cmpq	$-4095, %rax
+	jae	1b
+	testq	%rax, %rax
+	jz	4f
+	ret
+	/* The child.  Its stack may be a new one, and whoever gave it wants to
+	 * find it as the kernel left it. */
+4:	movq	%rdi, %rsi
+	movq	%r9, %rdi
+	movq	%rsp, %rax
+	andq	$-16, %rsp
+	pushq	%rax
+	pushq	%rax
+	call	shim_syscall_child
+	popq	%rsp
+	xorl	%eax, %eax
 	ret
 	.cfi_endproc
 	.size	syscall, .-syscall
@@ -62,7 +105,19 @@ syscall:
 	.cfi_startproc
 	hint	#34			/* bti c */
 	cmp	x0, #SYS_fcntl
-	b.eq	shim_syscall_fcntl
+	b.eq	shim_syscall
+	cmp	x0, #SYS_close
+	b.eq	shim_syscall
+	cmp	x0, #SYS_dup
+	b.eq	shim_syscall
+	cmp	x0, #SYS_dup3
+	b.eq	shim_syscall
+	cmp	x0, #SYS_execve
+	b.eq	shim_syscall
+	cmp	x0, #SYS_execveat
+	b.eq	shim_syscall
+	cmp	x0, #SYS_close_range
+	b.eq	shim_syscall
 	mov	x8, x0
 	mov	x0, x1
 	mov	x1, x2
@@ -70,9 +125,12 @@ syscall:
 	mov	x3, x4
 	mov	x4, x5
 	mov	x5, x6
+	/* The kernel leaves all registers alone but x0. */
+	mov	x6, x0
 	svc	#0
 	cmn	x0, #4095
 	b.cs	1f
+	cbz	x0, 2f
 	ret
 1:	stp	x29, x30, [sp, #-32]!
 	.cfi_adjust_cfa_offset 32
@@ -88,6 +146,26 @@ syscall:
 	.cfi_adjust_cfa_offset -32
 	.cfi_restore x29
 	.cfi_restore x30
+	ret
+2:	cmp	x8, #SYS_clone
+	b.eq	3f
+	mov	x9, #SYS_clone3
+	cmp	x8, x9
+	b.eq	3f
+	ret
+	/* The child. */
+3:	stp	x29, x30, [sp, #-16]!
+	.cfi_adjust_cfa_offset 16
+	.cfi_rel_offset x29, 0
+	.cfi_rel_offset x30, 8
+	mov	x0, x8
+	mov	x1, x6
+	bl	shim_syscall_child
+	ldp	x29, x30, [sp], #16
+	.cfi_adjust_cfa_offset -16
+	.cfi_restore x29
+	.cfi_restore x30
+	mov	x0, #0
 	ret
 	.cfi_endproc
 	.size	syscall, .-syscall

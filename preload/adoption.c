@@ -1,0 +1,221 @@
+/*
+ * Which open file description is it?  The shim knows of the duplicates that
+ * the program has made, and asks the kernel about those that it was started
+ * with or was sent.
+ *
+ * How are its locks made?  By the process, on a description of the shim's own,
+ * where that can be had.  RELOCK_POLICY and the file system may have it
+ * otherwise; and for a file that cannot be opened again (privileges were
+ * dropped, /proc is not there, it is a device) the locks go to the program's
+ * own descriptors, as in `ofd` semantics.  It is decided for an inode, with
+ * its first lock: locks of two kinds on one file would be in each other's way.
+ */
+#include "adoption.h"
+
+#include <errno.h>
+
+#include "child.h"
+#include "debug.h"
+#include "description.h"
+#include "error-name.h"
+#include "filesystem.h"
+#include "gate.h"
+#include "handover.h"
+#include "policy.h"
+#include "private-fd.h"
+#include "raw.h"
+#include "semantics.h"
+#include "settings.h"
+#include "text.h"
+
+static void note_fallback(int fd, int error)
+{
+	char note[160];
+	struct text text = TEXT(note);
+
+	text_add(&text, "the file of descriptor ");
+	text_add_number(&text, fd);
+	text_add(&text, " cannot be opened again (");
+	text_add_error(&text, error);
+	text_add(&text, "): its locks belong to its opens, as with `ofd`");
+	shim_debug_note(note);
+}
+
+/* Asked once: a sandbox has them or not. */
+static bool kernel_has_ofd_locks(int fd)
+{
+	enum { UNKNOWN, HAS, HAS_NOT };
+	static _Atomic int known = UNKNOWN;
+
+	if (atomic_load_explicit(&known, memory_order_relaxed) == UNKNOWN) {
+		struct flock question = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};
+		int result = raw_fcntl(fd, F_OFD_GETLK, &question);
+		bool has = result != -EINVAL && result != -EPERM && result != -ENOSYS;
+		atomic_store(&known, has ? HAS : HAS_NOT);
+	}
+	return atomic_load_explicit(&known, memory_order_relaxed) == HAS;
+}
+
+enum locked_file_kind shim_adoption_kind(int fd)
+{
+	struct shim_settings scratch;
+	const struct shim_settings *settings = shim_settings(&scratch);
+	enum shim_choice choice = settings->semantics;
+	bool is_by_rule = false;
+
+	if (settings->has_policy)
+		choice = shim_policy_choice(settings, fd, &is_by_rule);
+	if (choice == SHIM_LEGACY || (!is_by_rule && shim_filesystem_keeps_legacy(fd)))
+		return LOCKED_LEGACY;
+	if (!kernel_has_ofd_locks(fd)) {
+		shim_note_no_ofd_locks();
+		return LOCKED_LEGACY;
+	}
+	return choice == SHIM_OFD ? LOCKED_BY_OPEN : LOCKED_BY_PROCESS;
+}
+
+static uint8_t access_mode(int flags)
+{
+	switch (flags & O_ACCMODE) {
+	case O_RDONLY:
+		return LOCKED_READABLE;
+	case O_WRONLY:
+		return LOCKED_WRITABLE;
+	case O_RDWR:
+		return LOCKED_READABLE | LOCKED_WRITABLE;
+	default:
+		return 0;
+	}
+}
+
+static uint32_t make_file(const struct stat *stat, int fd, uint8_t access)
+{
+	enum locked_file_kind kind = shim_adoption_kind(fd);
+	int result = -EINVAL;
+
+	shim_watch_forks();
+	uint32_t number = locked_file_add(stat, kind);
+	if (!number || kind != LOCKED_BY_PROCESS)
+		return number;
+	if (S_ISREG(stat->st_mode))
+		result = shim_description_open(locked_file_at(number), fd, access);
+	if (result < 0) {
+		note_fallback(fd, -result);
+		locked_file_at(number)->kind = LOCKED_BY_OPEN;
+	}
+	return number;
+}
+
+/* The id of an open of this file that `fd` is a duplicate of, or a new one. */
+static uint32_t find_open(uint32_t file, int fd)
+{
+	uint32_t seen = 0;
+
+	for (int other = descriptor_next(0); other >= 0; other = descriptor_next(other + 1)) {
+		descriptor_tag tag = descriptor_tag_of(other);
+		if (other == fd || tag_file(tag) != file || tag_open(tag) == seen)
+			continue;
+		seen = tag_open(tag);
+		if (descriptor_is_same_open(fd, other) == 1)
+			return seen;
+	}
+	return descriptor_new_open();
+}
+
+/* The tag goes to all duplicates that are known. */
+static descriptor_tag bind(int fd, uint32_t file, uint8_t access)
+{
+	uint32_t open = tag_open(descriptor_tag_of(fd));
+
+	if (!open)
+		open = find_open(file, fd);
+	descriptor_tag tag = tag_make(open, file,
+				      (access & LOCKED_READABLE ? TAG_READABLE : 0) |
+					      (access & LOCKED_WRITABLE ? TAG_WRITABLE : 0));
+	if (!descriptor_tag_set(fd, tag)) {
+		if (descriptor_of_file(file) < 0)
+			locked_file_remove(file);
+		return 0;
+	}
+	for (int other = descriptor_next(0); other >= 0; other = descriptor_next(other + 1))
+		if (tag_open(descriptor_tag_of(other)) == open)
+			descriptor_tag_set(other, tag);
+	return tag;
+}
+
+static descriptor_tag adopt(int fd, bool may_make)
+{
+	struct stat stat;
+	int flags = (int)raw_syscall(SYS_fcntl, fd, F_GETFL, 0, 0, 0, 0);
+
+	if (flags < 0 || flags & O_PATH || raw_fstat(fd, &stat) < 0)
+		return 0;
+	uint32_t file = locked_file_find(&stat);
+	/* Another thread may have been faster. */
+	if (tag_file(descriptor_tag_of(fd)))
+		return tag_file(descriptor_tag_of(fd)) == file ? descriptor_tag_of(fd) : 0;
+	if (!file && may_make)
+		file = make_file(&stat, fd, access_mode(flags));
+	return file ? bind(fd, file, access_mode(flags)) : 0;
+}
+
+descriptor_tag shim_adoption_begin(int fd)
+{
+	struct shim_gate gate;
+
+	shim_handover_receive();
+	shim_gate_enter(&gate);
+	descriptor_tag tag = adopt(fd, true);
+	shim_gate_leave(&gate);
+	return tag;
+}
+
+descriptor_tag shim_adoption_known(int fd)
+{
+	struct shim_gate gate;
+
+	shim_gate_enter(&gate);
+	descriptor_tag tag = adopt(fd, false);
+	shim_gate_leave(&gate);
+	return tag;
+}
+
+/* Every open gets what it has locked, which can be read locks only. */
+static int hand_locks_to_opens(struct locked_file *file, uint32_t number)
+{
+	int from = atomic_load(&file->fd);
+
+	for (int fd = descriptor_next(0); fd >= 0; fd = descriptor_next(fd + 1)) {
+		descriptor_tag tag = descriptor_tag_of(fd);
+		if (tag_file(tag) != number)
+			continue;
+		int result = shim_description_copy_read_locks(file, from, fd, tag_open(tag));
+		if (result < 0)
+			return result;
+	}
+	return 0;
+}
+
+int shim_adoption_widen(descriptor_tag tag, int fd)
+{
+	struct locked_file *file = locked_file_at(tag_file(tag));
+	uint8_t access = (tag & TAG_READABLE ? LOCKED_READABLE : 0) |
+			 (tag & TAG_WRITABLE ? LOCKED_WRITABLE : 0);
+	struct shim_gate gate;
+	int result = 0;
+
+	shim_gate_enter(&gate);
+	if (file->kind != LOCKED_BY_PROCESS)
+		result = -EOPNOTSUPP;
+	else if ((file->access & access) != access)
+		result = shim_description_widen(file, fd, access);
+	if (result < 0 && result != -EBUSY && file->kind == LOCKED_BY_PROCESS) {
+		note_fallback(fd, -result);
+		if (hand_locks_to_opens(file, tag_file(tag)) == 0) {
+			file->kind = LOCKED_BY_OPEN;
+			shim_private_close(atomic_exchange(&file->fd, -1));
+		}
+	}
+	shim_gate_leave(&gate);
+	return result;
+}

@@ -1,0 +1,134 @@
+/*
+ * Contract, shim rows 4 to 6: a close gives back the bytes of its open file
+ * description, if it was the process's last descriptor of that.  With the last
+ * one of any open that has locked, the shim's own description goes, too.
+ *
+ * How many are left is counted when it matters, by a look at all tags: so
+ * nothing has to be right but the tags themselves.
+ */
+#include "closing.h"
+
+#include "deadlock.h"
+#include "gate.h"
+#include "locked-file.h"
+#include "raw.h"
+#include "spans.h"
+
+static void unlock(int fd, off_t first, off_t last)
+{
+	struct flock range = {
+		.l_type = F_UNLCK,
+		.l_whence = SEEK_SET,
+		.l_start = first,
+		.l_len = last == INT64_MAX ? 0 : last - first + 1,
+	};
+
+	raw_fcntl(fd, F_OFD_SETLK, &range);
+}
+
+/* All that is left belongs to one open: then it is the only one again. */
+static void look_for_sole_owner(struct locked_file *file)
+{
+	uint32_t open = file->spans ? span_at(file->spans)->open : 0;
+
+	for (uint32_t number = file->spans; number; number = span_at(number)->next)
+		if (span_at(number)->open != open)
+			return;
+	spans_free(&file->spans);
+	atomic_store(&file->sole, open);
+}
+
+static void give_back(struct locked_file *file, uint32_t open)
+{
+	int fd = atomic_load(&file->fd);
+
+	if (file->kind != LOCKED_BY_PROCESS)
+		return;
+	if (atomic_load(&file->sole) == open) {
+		unlock(fd, 0, INT64_MAX);
+		atomic_store(&file->sole, 0);
+	} else if (atomic_load(&file->sole) == LOCKED_BY_MANY) {
+		for (uint32_t number = file->spans; number;) {
+			struct span span = *span_at(number);
+			if (span.open == open) {
+				unlock(fd, span.first, span.last);
+				spans_assign(&file->spans, span.first, span.last, 0);
+			}
+			number = span.next;
+		}
+		look_for_sole_owner(file);
+	}
+}
+
+/* The program's descriptors of it may have been its last. */
+static void settle(uint32_t number, uint32_t open)
+{
+	struct locked_file *file = locked_file_at(number);
+
+	if (descriptor_of_open(open) >= 0)
+		return;
+	if (file->closing || descriptor_of_file(number) >= 0)
+		give_back(file, open);
+	else
+		locked_file_remove(number);
+}
+
+void shim_closing_begin(struct shim_closing *closing, int fd)
+{
+	*closing = (struct shim_closing){.fd = fd};
+	if (!tag_file(descriptor_tag_of(fd))) {
+		closing->tag = descriptor_tag_take(fd);
+		return;
+	}
+
+	struct shim_gate gate;
+	shim_gate_enter(&gate);
+	closing->tag = descriptor_tag_take(fd);
+	if (tag_file(closing->tag)) {
+		locked_file_at(tag_file(closing->tag))->closing++;
+		if (descriptor_of_open(tag_open(closing->tag)) < 0) {
+			int duplicate = descriptor_inherited_duplicate(fd);
+			if (duplicate >= 0)
+				descriptor_tag_set(duplicate, closing->tag);
+		}
+	}
+	shim_gate_leave(&gate);
+}
+
+void shim_closing_end(struct shim_closing *closing)
+{
+	uint32_t file = tag_file(closing->tag);
+	struct shim_gate gate;
+
+	if (!file)
+		return;
+	shim_gate_enter(&gate);
+	locked_file_at(file)->closing--;
+	settle(file, tag_open(closing->tag));
+	shim_gate_leave(&gate);
+	if (shim_deadlock_has_waits())
+		shim_deadlock_refresh();
+}
+
+void shim_closing_undo(struct shim_closing *closing)
+{
+	uint32_t file = tag_file(closing->tag);
+	struct shim_gate gate;
+
+	if (!file) {
+		descriptor_tag_set(closing->fd, closing->tag);
+		return;
+	}
+	shim_gate_enter(&gate);
+	locked_file_at(file)->closing--;
+	descriptor_tag_set(closing->fd, closing->tag);
+	shim_gate_leave(&gate);
+}
+
+void shim_closing_unseen(int fd)
+{
+	descriptor_tag tag = descriptor_tag_take(fd);
+
+	if (tag_file(tag))
+		settle(tag_file(tag), tag_open(tag));
+}

@@ -1,0 +1,152 @@
+/*
+ * /proc/thread-self/fd/N leads to the very file, however it is called by now
+ * and even if it was deleted; opening that makes a second description.  (The
+ * thread's own folder: that of a process is empty once its first thread has
+ * ended.)
+ *
+ * The open is one that the program has not asked for, so:
+ * - regular files only: opening a device or a FIFO again does things;
+ * - O_NONBLOCK: not to wait for the end of a lease; O_NOCTTY goes without
+ *   saying; O_APPEND as the program's, which an append-only file insists on;
+ * - with the access that the program has: on overlayfs an open for writing
+ *   copies the file up.
+ *
+ * OFD locks cannot be moved from one description to another.  Read locks can
+ * be on both for a moment; write locks cannot, but a description that has any
+ * can write, and all that it can lack is reading.
+ */
+#include "description.h"
+
+#include <errno.h>
+
+#include "held.h"
+#include "private-fd.h"
+#include "raw.h"
+#include "spans.h"
+#include "text.h"
+
+int shim_description_reopen(int fd, uint8_t access)
+{
+	char path[64];
+	struct text text = TEXT(path);
+	int flags = (int)raw_syscall(SYS_fcntl, fd, F_GETFL, 0, 0, 0, 0);
+
+	if (flags < 0)
+		return flags;
+	flags = (flags & O_APPEND) | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+	flags |= access == (LOCKED_READABLE | LOCKED_WRITABLE) ? O_RDWR
+		 : access == LOCKED_WRITABLE                   ? O_WRONLY
+							       : O_RDONLY;
+	text_add(&text, "/proc/thread-self/fd/");
+	text_add_number(&text, fd);
+	return raw_openat(AT_FDCWD, path, flags, 0);
+}
+
+/* A placed one, of the very file. */
+static int open_private(const struct locked_file *file, int fd, uint8_t access)
+{
+	struct stat stat;
+	int opened = shim_description_reopen(fd, access);
+
+	if (opened < 0)
+		return opened;
+	/* Another thread may have closed the program's descriptor, and its
+	 * number be another file's; and layers of overlayfs may differ. */
+	if (raw_fstat(opened, &stat) < 0 || !locked_file_is(file, &stat)) {
+		raw_close(opened);
+		return -ESTALE;
+	}
+	return shim_private_place(opened);
+}
+
+int shim_description_open(struct locked_file *file, int fd, uint8_t access)
+{
+	int opened = open_private(file, fd, access);
+
+	if (opened < 0)
+		return opened;
+	file->access = access;
+	atomic_store(&file->fd, opened);
+	return 0;
+}
+
+/* The parts of first to last that belong to `open`. */
+static int copy_range(const struct locked_file *file, int to, struct flock lock, uint32_t open)
+{
+	off_t first = lock.l_start, last = shim_held_last(&lock);
+
+	if (open == LOCKED_BY_MANY || atomic_load(&file->sole) == open)
+		return raw_fcntl(to, F_OFD_SETLK, &lock);
+	for (uint32_t number = file->spans; number; number = span_at(number)->next) {
+		const struct span *span = span_at(number);
+		if (span->open != open || span->last < first || span->first > last)
+			continue;
+		lock.l_start = span->first > first ? span->first : first;
+		off_t end = span->last < last ? span->last : last;
+		lock.l_len = end == INT64_MAX ? 0 : end - lock.l_start + 1;
+		int result = raw_fcntl(to, F_OFD_SETLK, &lock);
+		if (result < 0)
+			return result;
+	}
+	return 0;
+}
+
+int shim_description_copy_read_locks(const struct locked_file *file, int from, int to,
+				     uint32_t open)
+{
+	struct flock held;
+	int result;
+
+	for (off_t at = 0; (result = shim_held_next(from, at, &held)) > 0;) {
+		at = shim_held_last(&held);
+		held.l_pid = 0;
+		if (held.l_type == F_RDLCK)
+			result = copy_range(file, to, held, open);
+		if (result < 0 || at == INT64_MAX)
+			break;
+		at++;
+	}
+	return result < 0 ? result : 0;
+}
+
+static bool has_write_locks(int fd)
+{
+	struct flock held;
+	int result;
+
+	for (off_t at = 0; (result = shim_held_next(fd, at, &held)) > 0;) {
+		at = shim_held_last(&held);
+		if (held.l_type == F_WRLCK)
+			return true;
+		if (at == INT64_MAX)
+			return false;
+		at++;
+	}
+	return result < 0;
+}
+
+int shim_description_widen(struct locked_file *file, int fd, uint8_t access)
+{
+	int old = atomic_load(&file->fd);
+
+	access |= file->access;
+	if (has_write_locks(old))
+		return -EBUSY;
+
+	int new = open_private(file, fd, access);
+	if (new < 0)
+		return new;
+	int result = shim_description_copy_read_locks(file, old, new, LOCKED_BY_MANY);
+	if (result < 0) {
+		shim_private_close(new);
+		return result;
+	}
+	file->access = access;
+	atomic_store(&file->fd, new);
+	/* A thread that knew the old one may have locked there since the first
+	 * look.  Whoever does so from now on sees that it is no longer the
+	 * one, and comes again. */
+	shim_description_copy_read_locks(file, old, new, LOCKED_BY_MANY);
+	shim_private_close(old);
+	return 0;
+}

@@ -1,0 +1,423 @@
+/*
+ * `process` semantics: the record locks of a process on a file are OFD locks on
+ * one open file description of the shim's own.  So all opens of the program
+ * are one owner, as they were, and other processes are others; but a close
+ * takes away only what was locked through that open.
+ *
+ * The way of a lock.  The descriptor's tag leads to the record of its file;
+ * one fstat(2) makes sure that it is that file still, for there are ways to
+ * close a descriptor that the shim does not see; and the kernel gets the lock
+ * for the shim's own description.  Nothing is written as long as one open of
+ * the program has done all the locking: no mutex, no signal mask.  Afterwards
+ * a look at what the lock was based on shows whether another thread has
+ * changed it in between; then it is put right under the gate (gate.h), with
+ * the kernel as witness of what is locked.
+ *
+ * Once a second open has locked, each lock goes through the gate, and a list
+ * of spans says which open has locked which bytes.
+ *
+ * A wait cannot be inside the gate.  It is a plain F_OFD_SETLKW, preceded by
+ * the search for a deadlock (deadlock.h) and followed by the same look.
+ *
+ * An unlock needs no fstat: through a descriptor that has become another
+ * file's it takes away a lock that the unseen close has taken already.
+ *
+ * What cannot be had for some file, `ofd` semantics or the program's own call
+ * does for that file: locked-file.h has the kinds.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "adoption.h"
+#include "caller-memory.h"
+#include "child.h"
+#include "closing.h"
+#include "deadlock.h"
+#include "description.h"
+#include "descriptors.h"
+#include "gate.h"
+#include "held.h"
+#include "range.h"
+#include "raw.h"
+#include "semantics.h"
+#include "spans.h"
+
+/* A lock call: the descriptor and what it is for, and the program's struct in
+ * a copy that the shim's description can take. */
+struct wish {
+	int fd;
+	descriptor_tag tag;
+	struct flock lock;
+	enum shim_wait wait;
+};
+
+static const struct shim_semantics *const semantics_of[] = {
+	[LOCKED_BY_PROCESS] = &shim_semantics_process,
+	[LOCKED_BY_OPEN] = &shim_semantics_ofd,
+	[LOCKED_LEGACY] = &shim_semantics_legacy,
+};
+
+static struct locked_file *file_of(descriptor_tag tag)
+{
+	return locked_file_at(tag_file(tag));
+}
+
+/* The kernel's own words for what cannot succeed. */
+static int refuse(int fd, struct flock *request, enum shim_wait wait)
+{
+	return raw_fcntl(fd, wait == SHIM_AT_ONCE ? F_SETLK : F_SETLKW, request);
+}
+
+/* The tag, if the descriptor is still of the file that it was locked through;
+ * else 0. */
+static descriptor_tag believed_tag(int fd)
+{
+	descriptor_tag tag = descriptor_tag_of(fd);
+	struct stat stat;
+	struct shim_gate gate;
+
+	if (!tag_file(tag))
+		return 0;
+	if (raw_fstat(fd, &stat) == 0 && locked_file_is(file_of(tag), &stat))
+		return tag;
+	shim_gate_enter(&gate);
+	if (descriptor_tag_of(fd) == tag)
+		shim_closing_unseen(fd);
+	shim_gate_leave(&gate);
+	return 0;
+}
+
+/* Bookkeeping */
+
+/* Nobody has a byte that is not locked. */
+static void forget_unlocked(struct locked_file *file)
+{
+	int fd = atomic_load(&file->fd);
+	struct flock held;
+	off_t free_from = 0;
+
+	for (;;) {
+		int result = shim_held_next(fd, free_from, &held);
+		if (result < 0 || !spans_reserve())
+			return;
+		if (result == 0) {
+			spans_assign(&file->spans, free_from, INT64_MAX, 0);
+			return;
+		}
+		if (held.l_start > free_from)
+			spans_assign(&file->spans, free_from, held.l_start - 1, 0);
+		if (held.l_len == 0)
+			return;
+		free_from = shim_held_last(&held) + 1;
+	}
+}
+
+/* From the only open that has locked to one of several: what is locked is its.
+ */
+static int begin_spans(struct locked_file *file, uint32_t sole)
+{
+	if (!spans_reserve())
+		return -ENOLCK;
+	atomic_store(&file->sole, LOCKED_BY_MANY);
+	if (sole && descriptor_of_open(sole) >= 0)
+		spans_assign(&file->spans, 0, INT64_MAX, sole);
+	forget_unlocked(file);
+	return 0;
+}
+
+/* Inside the gate: `open` may lock now.  0 or a negative errno. */
+static int let_in(struct locked_file *file, uint32_t open)
+{
+	uint32_t sole = atomic_load(&file->sole);
+
+	if (sole == 0)
+		atomic_store(&file->sole, open);
+	else if (sole != open && sole != LOCKED_BY_MANY)
+		return begin_spans(file, sole);
+	return 0;
+}
+
+static int resolved_range(const struct wish *wish, off_t *ret_first, off_t *ret_last)
+{
+	return shim_range_resolve(wish->fd, &wish->lock, ret_first, ret_last);
+}
+
+/* Inside the gate: a lock that was made outside of it, or an unlock. */
+static void settle(struct wish *wish, struct locked_file *file)
+{
+	off_t first, last;
+
+	if (atomic_load(&file->sole) != LOCKED_BY_MANY || !spans_reserve() ||
+	    resolved_range(wish, &first, &last) < 0)
+		return;
+	if (wish->lock.l_type != F_UNLCK)
+		spans_assign(&file->spans, first, last, tag_open(wish->tag));
+	forget_unlocked(file);
+}
+
+/* Locking */
+
+/* Another thread has closed the descriptor while this one got its lock (row 21):
+ * the kernel gives such a lock back, and says EBADF. */
+static int lose(struct wish *wish, struct locked_file *file, int fd)
+{
+	if (atomic_load(&file->fd) == fd) {
+		wish->lock.l_type = F_UNLCK;
+		raw_fcntl(fd, F_OFD_SETLK, &wish->lock);
+		settle(wish, file);
+	}
+	return -EBADF;
+}
+
+/* The kernel has given the lock on `fd`: is everything as it was when it was
+ * asked?  1: begin anew. */
+static int confirm(struct wish *wish, struct locked_file *file, int fd)
+{
+	struct shim_gate gate;
+	int result = 0;
+
+	if (descriptor_tag_of(wish->fd) == wish->tag && atomic_load(&file->fd) == fd &&
+	    atomic_load(&file->sole) == tag_open(wish->tag))
+		return 0;
+	shim_gate_enter(&gate);
+	if (descriptor_tag_of(wish->fd) != wish->tag)
+		result = lose(wish, file, fd);
+	else if (atomic_load(&file->fd) != fd)
+		result = 1;
+	else
+		settle(wish, file);
+	shim_gate_leave(&gate);
+	return result;
+}
+
+static int set_among_many(struct wish *wish, struct locked_file *file)
+{
+	struct shim_gate gate;
+	off_t first, last;
+
+	int result = resolved_range(wish, &first, &last);
+	if (result < 0)
+		return result;
+	shim_gate_enter(&gate);
+	if (wish->lock.l_type != F_UNLCK)
+		result = let_in(file, tag_open(wish->tag));
+	if (result == 0)
+		result = spans_reserve()
+				 ? raw_fcntl(atomic_load(&file->fd), F_OFD_SETLK, &wish->lock)
+				 : -ENOLCK;
+	if (result == 0 && atomic_load(&file->sole) == LOCKED_BY_MANY)
+		spans_assign(&file->spans, first, last,
+			     wish->lock.l_type == F_UNLCK ? 0 : tag_open(wish->tag));
+	shim_gate_leave(&gate);
+	return result;
+}
+
+/* Inside the gate. */
+static void for_each_held(void (*visit)(void *argument, const struct shim_span *span),
+			  void *argument)
+{
+	struct flock held;
+
+	for (uint32_t number = locked_file_next(0); number; number = locked_file_next(number)) {
+		const struct locked_file *file = locked_file_at(number);
+		int fd = atomic_load(&file->fd);
+		for (off_t at = 0; fd >= 0 && shim_held_next(fd, at, &held) > 0;) {
+			visit(argument, &(struct shim_span){
+						.device = file->device,
+						.inode = file->inode,
+						.first = held.l_start,
+						.last = shim_held_last(&held),
+						.exclusive = held.l_type == F_WRLCK,
+					});
+			if (held.l_len == 0)
+				break;
+			at = shim_held_last(&held) + 1;
+		}
+	}
+}
+
+static int wait_for_others(struct wish *wish, struct locked_file *file, int fd)
+{
+	struct shim_span wanted = {
+		.device = file->device,
+		.inode = file->inode,
+		.exclusive = wish->lock.l_type == F_WRLCK,
+	};
+
+	int result = resolved_range(wish, &wanted.first, &wanted.last);
+	if (result == 0)
+		result = shim_deadlock_begin(&wanted, for_each_held);
+	if (result < 0)
+		return result;
+	result = shim_kernel_lock(fd, F_OFD_SETLKW, &wish->lock, wish->wait);
+	shim_deadlock_end();
+	return result;
+}
+
+static int set(struct wish *wish)
+{
+	struct locked_file *file = file_of(wish->tag);
+	int result;
+
+	do {
+		int fd = atomic_load_explicit(&file->fd, memory_order_acquire);
+		bool is_sole = atomic_load_explicit(&file->sole, memory_order_acquire) ==
+			       tag_open(wish->tag);
+		result = is_sole ? raw_fcntl(fd, F_OFD_SETLK, &wish->lock)
+				 : set_among_many(wish, file);
+		if (result == -EAGAIN && wish->wait != SHIM_AT_ONCE) {
+			is_sole = true;
+			result = wait_for_others(wish, file, fd);
+		}
+		if (result == 0 && is_sole)
+			result = confirm(wish, file, fd);
+	} while (result > 0);
+	if (shim_deadlock_has_waits())
+		shim_deadlock_refresh();
+	return result;
+}
+
+static bool is_allowed(descriptor_tag tag, short type)
+{
+	return tag & (type == F_WRLCK ? TAG_WRITABLE : TAG_READABLE);
+}
+
+static int set_lock(struct wish *wish, struct flock *request)
+{
+	uint8_t needed = wish->lock.l_type == F_WRLCK ? LOCKED_WRITABLE : LOCKED_READABLE;
+
+	if (!is_allowed(wish->tag, wish->lock.l_type))
+		return refuse(wish->fd, request, wish->wait);
+	if (!(file_of(wish->tag)->access & needed)) {
+		int result = shim_adoption_widen(wish->tag, wish->fd);
+		/* It would wait for locks on the shim's own description. */
+		if (result == -EBUSY)
+			wish->wait = SHIM_AT_ONCE;
+		if (result < 0)
+			return shim_semantics_ofd.set(wish->fd, request, wish->wait);
+	}
+	int result = shim_range_fix(wish->fd, &wish->lock);
+	return result < 0 ? result : set(wish);
+}
+
+static int set_unlock(struct wish *wish)
+{
+	int result = shim_range_fix(wish->fd, &wish->lock);
+
+	/* At once, or not at all: an unlock waits for nobody. */
+	wish->wait = SHIM_AT_ONCE;
+	return result < 0 ? result : set(wish);
+}
+
+/* Through a descriptor that nothing was locked through: it may be of a file
+ * that others of the process's descriptors have locked (row 7). */
+static descriptor_tag tag_for_unlock(int fd)
+{
+	descriptor_tag tag = descriptor_tag_of(fd);
+
+	if (!tag_file(tag) && atomic_load_explicit(&locked_file_count, memory_order_relaxed))
+		tag = shim_adoption_known(fd);
+	return tag_file(tag) ? tag : 0;
+}
+
+static int process_set(int fd, struct flock *request, enum shim_wait wait)
+{
+	struct wish wish = {.fd = fd, .wait = wait};
+
+	/* Before it execs it is a process of its own, which shares memory with
+	 * another one: all that it can have are locks that need no memory. */
+	if (shim_is_vfork_child())
+		return shim_semantics_legacy.set(fd, request, wait);
+	shim_check_fork();
+	if (wait == SHIM_WAIT_CANCELLABLE)
+		pthread_testcancel();
+	if (shim_caller_read(&wish.lock, request) < 0)
+		return refuse(fd, request, wait);
+	wish.lock.l_pid = 0;
+
+	switch (wish.lock.l_type) {
+	case F_UNLCK:
+		wish.tag = tag_for_unlock(fd);
+		/* A legacy lock that was handed down by execve(2), at most. */
+		if (!wish.tag)
+			return shim_semantics_legacy.set(fd, request, wait);
+		break;
+	case F_RDLCK:
+	case F_WRLCK:
+		wish.tag = believed_tag(fd);
+		if (!wish.tag)
+			wish.tag = shim_adoption_begin(fd);
+		if (!wish.tag)
+			return refuse(fd, request, wait);
+		break;
+	default:
+		return refuse(fd, request, wait);
+	}
+
+	enum locked_file_kind kind = file_of(wish.tag)->kind;
+	if (kind != LOCKED_BY_PROCESS)
+		return semantics_of[kind]->set(fd, request, wait);
+	return wish.lock.l_type == F_UNLCK ? set_unlock(&wish) : set_lock(&wish, request);
+}
+
+/* Questions */
+
+/* Who answers for the descriptor; in *ret_fd the descriptor to ask. */
+static const struct shim_semantics *answerer(int fd, int *ret_fd)
+{
+	descriptor_tag tag = 0;
+
+	*ret_fd = fd;
+	if (!shim_is_vfork_child()) {
+		shim_check_fork();
+		tag = believed_tag(fd);
+		if (!tag && atomic_load_explicit(&locked_file_count, memory_order_relaxed))
+			tag = shim_adoption_known(fd);
+	}
+	/* This process has no OFD lock on it.  It may have a legacy one, from
+	 * before an execve(2), and must not be told of it (row 13). */
+	if (!tag_file(tag))
+		return &shim_semantics_legacy;
+	if (file_of(tag)->kind == LOCKED_BY_PROCESS)
+		*ret_fd = atomic_load(&file_of(tag)->fd);
+	return semantics_of[file_of(tag)->kind];
+}
+
+static int process_test(int fd, struct flock *request)
+{
+	int asked;
+	const struct shim_semantics *semantics = answerer(fd, &asked);
+
+	if (semantics != &shim_semantics_process)
+		return semantics->test(fd, request);
+	int result = shim_range_fix(fd, request);
+	return result < 0 ? result : raw_fcntl(asked, F_OFD_GETLK, request);
+}
+
+static int process_get(int fd, struct flock *request)
+{
+	int asked;
+	const struct shim_semantics *semantics = answerer(fd, &asked);
+
+	if (semantics != &shim_semantics_process)
+		return semantics->get(fd, request);
+	return shim_ofd_answer(fd, asked, request);
+}
+
+const char *shim_semantics_name(const struct shim_semantics *semantics, int fd)
+{
+	descriptor_tag tag = descriptor_tag_of(fd);
+
+	return semantics == &shim_semantics_process && tag_file(tag)
+		       ? semantics_of[file_of(tag)->kind]->name
+		       : semantics->name;
+}
+
+const struct shim_semantics shim_semantics_process = {
+	.name = "process",
+	.set = process_set,
+	.get = process_get,
+	.test = process_test,
+};
