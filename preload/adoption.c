@@ -15,6 +15,7 @@
 #include <errno.h>
 
 #include "child.h"
+#include "closing.h"
 #include "debug.h"
 #include "description.h"
 #include "error-name.h"
@@ -152,8 +153,10 @@ static descriptor_tag adopt(int fd, bool may_make)
 		return 0;
 	uint32_t file = locked_file_find(&stat);
 	/* Another thread may have been faster. */
+	if (tag_file(descriptor_tag_of(fd)) == file && file)
+		return descriptor_tag_of(fd);
 	if (tag_file(descriptor_tag_of(fd)))
-		return tag_file(descriptor_tag_of(fd)) == file ? descriptor_tag_of(fd) : 0;
+		shim_closing_unseen(fd);
 	if (!file && may_make)
 		file = make_file(&stat, fd, access_mode(flags));
 	return file ? bind(fd, file, access_mode(flags)) : 0;

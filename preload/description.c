@@ -33,13 +33,13 @@ int shim_description_reopen(int fd, uint8_t access)
 
 	if (flags < 0)
 		return flags;
-	flags = (flags & O_APPEND) | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+	flags = (flags & O_APPEND) | O_NONBLOCK | O_NOCTTY;
 	flags |= access == (LOCKED_READABLE | LOCKED_WRITABLE) ? O_RDWR
 		 : access == LOCKED_WRITABLE                   ? O_WRONLY
 							       : O_RDONLY;
 	text_add(&text, "/proc/thread-self/fd/");
 	text_add_number(&text, fd);
-	return raw_openat(AT_FDCWD, path, flags, 0);
+	return shim_private_open(path, flags);
 }
 
 /* A placed one, of the very file. */

@@ -22,6 +22,7 @@
 #include "handover.h"
 
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -377,7 +378,8 @@ __attribute__((constructor(101))) void shim_handover_receive(void)
 		/* Nobody else needs to see it. */
 		for (char **rest = entry; *rest; rest++)
 			rest[0] = rest[1];
-		if (!get_number(&reader, &pid, ';') || (pid_t)pid != raw_getpid())
+		if (getauxval(AT_SECURE) || !get_number(&reader, &pid, ';') ||
+		    (pid_t)pid != raw_getpid())
 			return;
 		shim_gate_enter(&gate);
 		shim_watch_forks();

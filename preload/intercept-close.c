@@ -52,7 +52,7 @@ static bool is_plain(int fd)
 	return !descriptor_tag_of(fd) && !shim_is_private(fd);
 }
 
-/* close(2) of a descriptor that has a tag. */
+/* close(2) of a descriptor that was locked through. */
 static int close_tagged(int fd)
 {
 	struct shim_closing closing;
@@ -70,12 +70,15 @@ static int close_tagged(int fd)
 
 int shim_kernel_close(int fd)
 {
-	if (shim_is_foreign())
+	if (shim_is_vfork_child())
 		return (int)raw_syscall(SYS_close, fd, 0, 0, 0, 0, 0);
 	shim_check_fork();
 	if (shim_is_private(fd))
 		return -EBADF;
-	return close_tagged(fd);
+	if (tag_file(descriptor_tag_of(fd)) && !shim_is_foreign())
+		return close_tagged(fd);
+	descriptor_tag_take(fd);
+	return (int)raw_syscall(SYS_close, fd, 0, 0, 0, 0, 0);
 }
 
 int shim_close(int fd)
@@ -114,7 +117,7 @@ int shim_kernel_close_range(unsigned first, unsigned last, unsigned flags)
 {
 	bool is_simple = first > INT_MAX || first > last ||
 			 (flags & ~(CLOSE_RANGE_UNSHARE | CLOSE_RANGE_CLOEXEC)) ||
-			 (flags & CLOSE_RANGE_CLOEXEC) || shim_is_vfork_child();
+			 (flags & CLOSE_RANGE_CLOEXEC) || shim_is_foreign();
 
 	if (is_simple)
 		return (int)raw_syscall(SYS_close_range, first, last, flags, 0, 0, 0);
@@ -122,7 +125,10 @@ int shim_kernel_close_range(unsigned first, unsigned last, unsigned flags)
 	if (!leaves_its_threads(flags))
 		for (int fd = descriptor_next((int)first); fd >= 0 && (unsigned)fd <= last;
 		     fd = descriptor_next(fd + 1))
-			close_tagged(fd);
+			if (tag_file(descriptor_tag_of(fd)))
+				close_tagged(fd);
+			else
+				descriptor_tag_take(fd);
 	return close_between_ours(first, last, flags);
 }
 

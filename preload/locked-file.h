@@ -35,13 +35,13 @@ enum locked_file_kind {
 struct locked_file {
 	uint32_t next;         /* of the same hash */
 	_Atomic uint32_t sole; /* an open's id; 0: nobody has locked yet */
-	uint64_t inode;
-	uint32_t device;
+	_Atomic uint64_t inode;
+	_Atomic uint32_t device;
 	_Atomic int32_t fd; /* of LOCKED_BY_PROCESS, else -1 */
 	uint32_t spans;     /* spans.h, with LOCKED_BY_MANY */
-	uint8_t kind;
-	uint8_t access;   /* of fd: LOCKED_READABLE, LOCKED_WRITABLE */
-	uint16_t closing; /* closes of its descriptors that are under way */
+	_Atomic uint8_t kind;
+	_Atomic uint8_t access; /* of fd: LOCKED_READABLE, LOCKED_WRITABLE */
+	uint16_t closing;       /* closes of its descriptors that are under way */
 };
 
 enum { LOCKED_READABLE = 1, LOCKED_WRITABLE = 2 };

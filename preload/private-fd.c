@@ -105,20 +105,34 @@ static int limit(const struct rlimit *new, struct rlimit *ret_old)
 	return (int)raw_syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, (long)new, (long)ret_old, 0, 0);
 }
 
-/* Beyond the soft limit; a negative errno where one cannot or should not. */
+/* Until limit(old, NULL). */
+static bool raise_limit(const struct rlimit *old)
+{
+	struct rlimit raised = {.rlim_cur = old->rlim_max, .rlim_max = old->rlim_max};
+
+	return old->rlim_max > old->rlim_cur && limit(&raised, NULL) == 0;
+}
+
+/* Beyond the soft limit; -EMFILE where one cannot or should not. */
 static int duplicate_beyond(int fd, const struct rlimit *old)
 {
-	struct rlimit raised = *old;
-
-	if (old->rlim_cur > NEAR_LIMIT || old->rlim_max <= old->rlim_cur)
+	if (old->rlim_cur > NEAR_LIMIT || !raise_limit(old))
 		return -EMFILE;
-	raised.rlim_cur = old->rlim_max;
-	int result = limit(&raised, NULL);
-	if (result < 0)
-		return result;
-	result = duplicate(fd, old->rlim_cur);
+	int result = duplicate(fd, old->rlim_cur);
 	limit(old, NULL);
 	return result;
+}
+
+int shim_private_open(const char *path, int flags)
+{
+	struct rlimit old;
+
+	int fd = raw_openat(AT_FDCWD, path, flags | O_CLOEXEC, 0);
+	if (fd == -EMFILE && limit(NULL, &old) == 0 && raise_limit(&old)) {
+		fd = raw_openat(AT_FDCWD, path, flags | O_CLOEXEC, 0);
+		limit(&old, NULL);
+	}
+	return fd;
 }
 
 /* A duplicate that is out of the way, or a negative errno. */

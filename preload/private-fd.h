@@ -12,6 +12,8 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+/* open(2), also where the program has used up its limit of descriptors. */
+int shim_private_open(const char *path, int flags);
 /* Moves a descriptor to its place, and makes it close-on-exec and known as one
  * of ours.  Returns the new number.  On failure closes it, and returns a
  * negative errno. */

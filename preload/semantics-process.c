@@ -238,6 +238,12 @@ static void for_each_held(void (*visit)(void *argument, const struct shim_span *
 	}
 }
 
+static void forget_wait(void *argument)
+{
+	(void)argument;
+	shim_deadlock_end();
+}
+
 static int wait_for_others(struct wish *wish, struct locked_file *file, int fd)
 {
 	struct shim_span wanted = {
@@ -251,8 +257,10 @@ static int wait_for_others(struct wish *wish, struct locked_file *file, int fd)
 		result = shim_deadlock_begin(&wanted, for_each_held);
 	if (result < 0)
 		return result;
+	/* Thread cancellation ends the wait, too. */
+	pthread_cleanup_push(forget_wait, NULL);
 	result = shim_kernel_lock(fd, F_OFD_SETLKW, &wish->lock, wish->wait);
-	shim_deadlock_end();
+	pthread_cleanup_pop(true);
 	return result;
 }
 
