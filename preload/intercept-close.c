@@ -122,13 +122,15 @@ int shim_kernel_close_range(unsigned first, unsigned last, unsigned flags)
 	if (is_simple)
 		return (int)raw_syscall(SYS_close_range, first, last, flags, 0, 0, 0);
 	shim_check_fork();
-	if (!leaves_its_threads(flags))
-		for (int fd = descriptor_next((int)first); fd >= 0 && (unsigned)fd <= last;
-		     fd = descriptor_next(fd + 1))
-			if (tag_file(descriptor_tag_of(fd)))
-				close_tagged(fd);
-			else
-				descriptor_tag_take(fd);
+	if (leaves_its_threads(flags))
+		return close_between_ours(first, last, flags);
+	for (int fd = descriptor_next((int)first); fd >= 0 && (unsigned)fd <= last;
+	     fd = descriptor_next(fd + 1)) {
+		if (tag_file(descriptor_tag_of(fd)))
+			close_tagged(fd);
+		else
+			descriptor_tag_take(fd);
+	}
 	return close_between_ours(first, last, flags);
 }
 

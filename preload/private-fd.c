@@ -1,14 +1,19 @@
 /*
- * Where they lie.  A fork copies the table of descriptors up to the largest
- * number in use, in steps of 64: a number of 4,000 makes it slower by a
- * quarter, one of 20,000 by twice.  So the first few of ours go to the free
- * numbers from 32 on, just above what most programs use.
+ * Where they lie.  A program may open files until its limit, and each number
+ * of ours is one less for it.  So ours go beyond: the soft limit is raised for
+ * the moment of the dup, and a descriptor that is there stays when the limit
+ * comes down again.
  *
- * But each of ours is one less for the program, which may open files until its
- * limit.  Where there are many of ours, or the limit is near, they go beyond
- * the limit: it is raised for the moment of the dup, and a descriptor that is
- * there stays when the limit comes down again.  Where the limit is so high
- * that this would be dear, it is far away, too.
+ * But a fork copies the table of descriptors up to the largest number in use:
+ * one of 4,000 makes it slower by a quarter, one of 20,000 by twice.  Where
+ * the limit is higher than usual it is farther away, too, and ours take the
+ * free numbers from 32 on, just above what most programs use; at least the
+ * first of them, while there are few.
+ *
+ * Where one cannot go beyond, because the hard limit is as low, ours are an
+ * eighth of the numbers at most, and never among the last eighth: then there
+ * are no more of ours, and the locks of further files go to the program's own
+ * descriptors.
  *
  * A bit for each number says which are ours; written by compare-and-exchange,
  * read by anybody.
@@ -26,7 +31,9 @@
 enum {
 	LOW = 32,
 	LOW_COUNT_MAX = 16,
-	/* The largest soft limit beyond which ours may go. */
+	/* The soft limits beyond which ours go always, and go if there are
+	 * more than a few. */
+	USUAL_LIMIT = 1024,
 	NEAR_LIMIT = 4096,
 	NUMBERS_MAX = 1 << 20,
 	WORD_BITS = 64,
@@ -142,36 +149,27 @@ static int duplicate_away(int fd)
 	int result = -EMFILE;
 
 	limit(NULL, &old);
-	if (atomic_load(&count) >= LOW_COUNT_MAX)
+	if (old.rlim_cur <= USUAL_LIMIT || atomic_load(&count) >= LOW_COUNT_MAX)
 		result = duplicate_beyond(fd, &old);
-	if (result < 0)
-		result = duplicate(fd, old.rlim_cur > LOW * 2 ? LOW : old.rlim_cur / 2);
-	/* The last eighth is the program's. */
-	if (result >= 0 && (uint64_t)result >= old.rlim_cur - old.rlim_cur / 8 &&
-	    (uint64_t)result < old.rlim_cur) {
-		int beyond = duplicate_beyond(fd, &old);
-		if (beyond >= 0) {
-			raw_close(result);
-			result = beyond;
-		}
-	}
-	return result;
+	if (result >= 0)
+		return result;
+	if (old.rlim_max <= old.rlim_cur && (uint64_t)atomic_load(&count) >= old.rlim_cur / 8)
+		return -EMFILE;
+	result = duplicate(fd, old.rlim_cur > LOW * 2 ? LOW : old.rlim_cur / 2);
+	if (result < 0 || (uint64_t)result < old.rlim_cur - old.rlim_cur / 8)
+		return result;
+	raw_close(result);
+	return duplicate_beyond(fd, &old);
 }
 
 int shim_private_place(int fd)
 {
 	int placed = duplicate_away(fd);
 
-	if (placed >= 0) {
-		raw_close(fd);
-		fd = placed;
-	} else {
-		/* Then it stays where it is. */
-		raw_syscall(SYS_fcntl, fd, F_SETFD, FD_CLOEXEC, 0, 0, 0);
-	}
-	if (mark(fd))
-		return fd;
 	raw_close(fd);
+	if (placed < 0 || mark(placed))
+		return placed;
+	raw_close(placed);
 	return -ENOMEM;
 }
 
