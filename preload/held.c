@@ -31,7 +31,7 @@ static bool consider(const char *line, size_t length, off_t from, struct lock_li
 	return true;
 }
 
-static int next_by_proc(int fd, off_t from, struct flock *ret)
+int shim_held_next_by_proc(int fd, off_t from, struct flock *ret)
 {
 	char path[PATH_SIZE], part[PART_SIZE];
 	struct text text = TEXT(path);
@@ -77,7 +77,7 @@ int shim_held_next(int fd, off_t from, struct flock *ret)
 
 	int result = raw_fcntl(fd, F_OFD_GETLK, &question);
 	if (result < 0)
-		return next_by_proc(fd, from, ret);
+		return shim_held_next_by_proc(fd, from, ret);
 	if (question.l_type == F_UNLCK)
 		return 0;
 	*ret = question;

@@ -15,6 +15,9 @@
  */
 int shim_held_next(int fd, off_t from, struct flock *ret);
 
+/* The same on any kernel, where there is a /proc. */
+int shim_held_next_by_proc(int fd, off_t from, struct flock *ret);
+
 /* The last byte of such an answer. */
 static inline off_t shim_held_last(const struct flock *held)
 {
