@@ -180,6 +180,8 @@ static void another_thread(void **state)
 		     "\"last\": 0, \"result\": \"ok\", \"semantics\": \"ofd\"}");
 }
 
+#define NO_UTF8 "\\ufffd"
+
 /* Not a byte of a name may end the line, the string, or the encoding. */
 static void ugly_paths(void **state)
 {
@@ -193,10 +195,13 @@ static void ugly_paths(void **state)
 		"    os.unlink(name)\n"
 		"    fcntl.lockf(f, fcntl.LOCK_UN)\n";
 	char expected[4096] = "";
-	static const char *const names[] = {"/\\\"\\\\\\n\\u001b\\u007f",
-					    "/\\u00fc\\u2028\\ud83d\\udd12",
-					    "/\\ufffd\\ufffd\\ufffd\\ufffd\\ufffd\\ufffd\\ufffd"
-					    "\\ufffd\\ufffd\\ufffd\\ufffdx"};
+	static const char *const names[] = {
+		"/\\\"\\\\\\n\\u001b\\u007f",
+		"/\\u00fc\\u2028\\ud83d\\udd12",
+		/* None of its eleven bytes before the x is UTF-8. */
+		"/" NO_UTF8 NO_UTF8 NO_UTF8 NO_UTF8 NO_UTF8 NO_UTF8 NO_UTF8 NO_UTF8 NO_UTF8 NO_UTF8
+			NO_UTF8 "x",
+	};
 	struct program_output output;
 
 	(void)state;
