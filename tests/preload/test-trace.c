@@ -162,6 +162,29 @@ static void every_kind_of_call(void **state)
 	expect_trace(pid, file, text);
 }
 
+/* A lock is said to be of the kind that it is, wherever that was chosen. */
+static void kinds_of_lock(void **state)
+{
+	static const char script[] = "import fcntl, os, sys\n"
+				     "for name in 'a', 'b.ofd', 'c.off':\n"
+				     "    path = os.path.join(sys.argv[1], name)\n"
+				     "    f = open(path, 'w')\n"
+				     "    fcntl.lockf(f, fcntl.LOCK_EX)\n"
+				     "    fcntl.lockf(f, fcntl.LOCK_UN)\n"
+				     "    os.unlink(path)\n"
+				     "import json\n"
+				     "print(*(json.loads(line)['semantics'] for line in "
+				     "open(sys.argv[1] + '/trace')))\n";
+	static const char *const settings[] = {
+		"RELOCK_SEMANTICS=", "RELOCK_POLICY=*.ofd=ofd:*.off=off", NULL};
+	struct program_output output;
+
+	(void)state;
+	run_python(script, test_folder, settings, &output);
+	assert_string_equal(output.out, "process process ofd ofd legacy legacy");
+	unlink(trace_path());
+}
+
 static void another_thread(void **state)
 {
 	static const char script[] =
@@ -180,6 +203,8 @@ static void another_thread(void **state)
 		     "\"last\": 0, \"result\": \"ok\", \"semantics\": \"ofd\"}");
 }
 
+#define NO_UTF8 "\\ufffd"
+
 /* Not a byte of a name may end the line, the string, or the encoding. */
 static void ugly_paths(void **state)
 {
@@ -193,10 +218,13 @@ static void ugly_paths(void **state)
 		"    os.unlink(name)\n"
 		"    fcntl.lockf(f, fcntl.LOCK_UN)\n";
 	char expected[4096] = "";
-	static const char *const names[] = {"/\\\"\\\\\\n\\u001b\\u007f",
-					    "/\\u00fc\\u2028\\ud83d\\udd12",
-					    "/\\ufffd\\ufffd\\ufffd\\ufffd\\ufffd\\ufffd\\ufffd"
-					    "\\ufffd\\ufffd\\ufffd\\ufffdx"};
+	static const char *const names[] = {
+		"/\\\"\\\\\\n\\u001b\\u007f",
+		"/\\u00fc\\u2028\\ud83d\\udd12",
+		/* None of its eleven bytes before the x is UTF-8. */
+		"/" NO_UTF8 NO_UTF8 NO_UTF8 NO_UTF8 NO_UTF8 NO_UTF8 NO_UTF8 NO_UTF8 NO_UTF8 NO_UTF8
+			NO_UTF8 "x",
+	};
 	struct program_output output;
 
 	(void)state;
@@ -370,6 +398,7 @@ static void works_in_signal_handlers(void **state)
 
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(every_kind_of_call),
+	cmocka_unit_test(kinds_of_lock),
 	cmocka_unit_test(another_thread),
 	cmocka_unit_test(ugly_paths),
 	cmocka_unit_test(long_paths),
