@@ -30,12 +30,13 @@
 
 enum {
 	OPEN_FLAGS = O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY,
+	/* Touched only as far as there is something to read. */
+	VIEW_SIZE_MIN = 128 << 10,
 	VIEW_SIZE_MAX = 32 << 20,
+	VIEW_BYTES_PER_NODE = 256,
 	/* What one read takes: more than most records have. */
 	FIRST_READ = 1024,
 	READ_ATTEMPTS = 100,
-	/* A record may grow while we look. */
-	GROWTH = 64 << 10,
 };
 
 _Static_assert(sizeof(struct deadlock_record) % 8 == 0 && sizeof(struct deadlock_want) % 8 == 0 &&
@@ -219,83 +220,90 @@ static int next_live(int fd, int from)
 	return found;
 }
 
-/* Its length, or 0 if it is none. */
-static size_t read_record(int fd, int slot, struct deadlock_record *ret, size_t room)
+/* Its length, 0 if it is none, or -E2BIG if there is not room enough. */
+static ssize_t read_record(int fd, int slot, struct deadlock_record *ret, size_t room)
 {
 	off_t offset = (off_t)slot * DEADLOCK_SLOT_SIZE;
 
 	for (int attempt = 0; attempt < READ_ATTEMPTS; attempt++) {
 		size_t wanted = room < FIRST_READ ? room : FIRST_READ;
 		ssize_t count = raw_pread(fd, ret, wanted, offset);
+		if (wanted < sizeof *ret)
+			return -E2BIG;
 		if (count < (ssize_t)sizeof *ret || !is_plausible(ret, slot))
 			return 0;
 		size_t length = length_of(ret), have = (size_t)count;
 		if (length > room)
-			return 0;
+			return -E2BIG;
 		if (length > have)
 			count = raw_pread(fd, (char *)ret + have, length - have,
 					  offset + (off_t)have);
 		if ((length <= have || count == (ssize_t)(length - have)) &&
 		    checksum_of(ret) == ret->checksum)
-			return length;
+			return (ssize_t)length;
 		raw_syscall(SYS_sched_yield, 0, 0, 0, 0, 0, 0);
 	}
 	return 0;
 }
 
-/* How many there are, and how long they are together. */
-static size_t measure(int fd, size_t *ret_count)
+static int map_view(struct deadlock_view *view, size_t size)
 {
-	struct deadlock_record record;
-	size_t size = 0;
-
-	*ret_count = 0;
-	for (int slot = -1; (slot = next_live(fd, slot + 1)) >= 0;) {
-		if (raw_pread(fd, &record, sizeof record, (off_t)slot * DEADLOCK_SLOT_SIZE) !=
-			    sizeof record ||
-		    !is_plausible(&record, slot))
-			continue;
-		size += length_of(&record);
-		++*ret_count;
-	}
-	return size;
-}
-
-int deadlock_table_view(const struct deadlock_table *table, struct deadlock_view *ret)
-{
-	size_t room, size = measure(table->fd, &room);
-
-	*ret = (struct deadlock_view){0};
-	if (room == 0)
-		return 0;
-	size += DEADLOCK_SCRATCH_SIZE + GROWTH + room * (sizeof *ret->nodes + sizeof(uint64_t));
-	if (size > VIEW_SIZE_MAX)
-		size = VIEW_SIZE_MAX;
 	long address = raw_syscall(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE,
 				   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
 	if (address < 0 && address > -4096)
 		return (int)address;
+	*view = (struct deadlock_view){.map = (char *)address, .size = size};
+	return 0;
+}
 
-	char *at = (char *)address, *end = at + size;
-	ret->map = at;
-	ret->size = size;
-	ret->scratch = at;
+/* The copies begin behind scratch, nodes and queue.  -E2BIG: there is more than
+ * fits.  Nothing may be left out: a newcomer's record must not take the place
+ * of one that was there before. */
+static int fill_view(int fd, struct deadlock_view *view)
+{
+	size_t room = view->size / VIEW_BYTES_PER_NODE;
+	char *at = view->map, *end = at + view->size;
+
+	view->scratch = at;
 	at += DEADLOCK_SCRATCH_SIZE;
-	ret->nodes = (struct deadlock_node *)at;
-	at += room * sizeof *ret->nodes;
-	ret->queue = (uint32_t *)at;
-	at += room * sizeof(uint64_t);
-	for (int slot = -1; ret->count < room && (slot = next_live(table->fd, slot + 1)) >= 0;) {
+	view->nodes = (struct deadlock_node *)at;
+	at += room * sizeof *view->nodes;
+	view->queue = (uint32_t *)at;
+	at += (room * sizeof *view->queue + 7) / 8 * 8;
+	for (int slot = -1; (slot = next_live(fd, slot + 1)) >= 0;) {
 		struct deadlock_record *record = (struct deadlock_record *)at;
-		size_t length = read_record(table->fd, slot, record, (size_t)(end - at));
+		if (view->count == room)
+			return -E2BIG;
+		ssize_t length = read_record(fd, slot, record, (size_t)(end - at));
+		if (length < 0)
+			return (int)length;
 		if (length == 0)
 			continue;
 		for (uint32_t i = 0; i < record->want_count; i++)
 			deadlock_wants(record)[i].flags &= DEADLOCK_WRITTEN;
-		ret->nodes[ret->count++].record = record;
+		view->nodes[view->count++].record = record;
 		at += length;
 	}
 	return 0;
+}
+
+int deadlock_table_view(const struct deadlock_table *table, struct deadlock_view *ret)
+{
+	int result = -E2BIG;
+
+	*ret = (struct deadlock_view){0};
+	if (next_live(table->fd, 0) < 0)
+		return 0;
+	for (size_t size = VIEW_SIZE_MIN; result == -E2BIG && size <= VIEW_SIZE_MAX; size *= 2) {
+		result = map_view(ret, size);
+		if (result < 0)
+			break;
+		result = fill_view(table->fd, ret);
+		if (result < 0)
+			deadlock_view_free(ret);
+	}
+	return result;
 }
 
 void deadlock_view_free(struct deadlock_view *view)

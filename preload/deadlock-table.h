@@ -108,7 +108,7 @@ struct deadlock_node {
 
 /* A copy of all other slots, in memory of its own. */
 struct deadlock_view {
-	void *map; /* NULL, if there are none */
+	char *map; /* NULL, if there are none */
 	size_t size;
 	struct deadlock_node *nodes;
 	size_t count;
@@ -118,7 +118,7 @@ struct deadlock_view {
 
 enum { DEADLOCK_SCRATCH_SIZE = 16384 };
 
-/* -ENOMEM, or 0.  What was announced before this process announced its wait is
+/* 0, -ENOMEM, or -E2BIG beyond any reason.  What was announced before this process announced its wait is
  * in it; what comes later will see this wait. */
 int deadlock_table_view(const struct deadlock_table *table, struct deadlock_view *ret);
 void deadlock_view_free(struct deadlock_view *view);

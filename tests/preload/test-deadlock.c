@@ -1,0 +1,990 @@
+/*
+ * Row 14 of the contract: a cycle of waiting processes is EDEADLK; nothing else
+ * is, and whatever happens to the table of waits, a lock is a lock.
+ *
+ * The search is compiled into this test; lockers (locker.h) are the processes.
+ * The tables lie in file systems of the test's own, in a mount namespace.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "deadlock-table.h"
+#include "locker.h"
+
+#define READ(...)      ((struct locker_order){LOCKER_READ, __VA_ARGS__})
+#define WRITE(...)     ((struct locker_order){LOCKER_WRITE, __VA_ARGS__})
+#define UNLOCK(...)    ((struct locker_order){LOCKER_UNLOCK, __VA_ARGS__})
+#define JUMP(...)      ((struct locker_order){LOCKER_JUMP, __VA_ARGS__})
+#define IN_THREAD(...) ((struct locker_order){LOCKER_THREAD, __VA_ARGS__})
+#define IN_CHILD(...)  ((struct locker_order){LOCKER_FORK, __VA_ARGS__})
+#define JOIN           ((struct locker_order){LOCKER_JOIN})
+#define RELEASE        ((struct locker_order){LOCKER_RELEASE})
+
+#define SHARED_TABLE "/run/relock/.waits"
+#define ROOTS_TABLE  "/dev/shm/relock-waits-0"
+
+enum { NOBODY = 65534, MANY = 48 };
+
+/* Shared with the lockers. */
+static struct {
+	_Atomic int in_handler, may_return;
+	_Atomic unsigned arrived;
+} * shared;
+
+/* Fixture */
+
+static int set_up_all(void **state)
+{
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mount("tmpfs", "/run", "tmpfs", 0, "mode=755") < 0 ||
+	    mount("tmpfs", "/dev/shm", "tmpfs", 0, "mode=1777") < 0 ||
+	    mkdir("/run/relock", 0700) < 0 || chmod("/run/relock", 01777) < 0)
+		return -1;
+	shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		      0);
+	return shared == MAP_FAILED ? -1 : 0;
+}
+
+static int set_up(void **state)
+{
+	memset(shared, 0, sizeof *shared);
+	locker_files_make();
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	locker_files_remove();
+	unlink(SHARED_TABLE);
+	unlink(ROOTS_TABLE);
+	return 0;
+}
+
+/* Ends two lockers of which `waiter` is blocked by the other. */
+static void end_pair(struct peer *waiter, struct peer *other)
+{
+	assert_int_equal(locker_do(other, RELEASE), 0);
+	assert_int_equal(peer_hear(waiter), 0);
+	locker_end(waiter);
+	locker_end(other);
+}
+
+/* What a crossed wait must look like. */
+static void assert_cross_is_seen(locker_prepare *prepare)
+{
+	struct peer a = locker_start(prepare), b = locker_start(prepare);
+
+	assert_int_equal(locker_do(&a, WRITE(0)), 0);
+	assert_int_equal(locker_do(&b, WRITE(1)), 0);
+	locker_block(&a, WRITE(1));
+	assert_int_equal(locker_do(&b, WRITE(0)), -EDEADLK);
+	assert_true(peer_is_silent(&a));
+	end_pair(&a, &b);
+}
+
+/* ... where the table cannot be used: both wait, and a signal helps. */
+static void assert_cross_is_not_seen(locker_prepare *prepare)
+{
+	struct peer a = locker_start(prepare), b = locker_start(prepare);
+
+	assert_int_equal(locker_do(&a, WRITE(0)), 0);
+	assert_int_equal(locker_do(&b, WRITE(1)), 0);
+	locker_block(&a, WRITE(1));
+	locker_block(&b, JUMP(0));
+	kill(b.pid, SIGUSR1);
+	assert_int_equal(peer_hear(&b), -ECANCELED);
+	assert_true(peer_is_silent(&a));
+	end_pair(&a, &b);
+}
+
+/* Cycles */
+
+static void row_14_two_processes(void **state)
+{
+	assert_cross_is_seen(NULL);
+}
+
+/* Each holds its file and waits for the next one's. */
+static void close_ring(unsigned count)
+{
+	struct peer lockers[MANY];
+
+	assert_true(count <= MANY);
+	for (unsigned i = 0; i < count; i++) {
+		lockers[i] = locker_start(NULL);
+		assert_int_equal(locker_do(&lockers[i], WRITE(i)), 0);
+	}
+	for (unsigned i = 0; i + 1 < count; i++)
+		locker_block(&lockers[i], WRITE(i + 1));
+	assert_int_equal(locker_do(&lockers[count - 1], WRITE(0)), -EDEADLK);
+	for (unsigned i = count; i-- > 0;) {
+		assert_int_equal(locker_do(&lockers[i], RELEASE), 0);
+		if (i > 0)
+			assert_int_equal(peer_hear(&lockers[i - 1]), 0);
+	}
+	for (unsigned i = 0; i < count; i++)
+		locker_end(&lockers[i]);
+}
+
+static void row_14_three_processes(void **state)
+{
+	close_ring(3);
+}
+
+static void row_14_twelve_processes(void **state)
+{
+	close_ring(12);
+}
+
+static void row_14_many_processes(void **state)
+{
+	close_ring(MANY);
+}
+
+static void row_14_two_upgrades_of_a_read_lock(void **state)
+{
+	struct peer a = locker_start(NULL), b = locker_start(NULL);
+
+	assert_int_equal(locker_do(&a, READ(0)), 0);
+	assert_int_equal(locker_do(&b, READ(0)), 0);
+	locker_block(&a, WRITE(0));
+	assert_int_equal(locker_do(&b, WRITE(0)), -EDEADLK);
+	end_pair(&a, &b);
+}
+
+static void row_14_reader_and_writer(void **state)
+{
+	struct peer a = locker_start(NULL), b = locker_start(NULL);
+
+	assert_int_equal(locker_do(&a, READ(0)), 0);
+	assert_int_equal(locker_do(&b, WRITE(1)), 0);
+	locker_block(&a, READ(1));
+	/* No conflict, so no wait. */
+	assert_int_equal(locker_do(&b, READ(0)), 0);
+	assert_int_equal(locker_do(&b, WRITE(0)), -EDEADLK);
+	end_pair(&a, &b);
+}
+
+static void row_14_ranges_of_one_file(void **state)
+{
+	struct peer a = locker_start(NULL), b = locker_start(NULL);
+
+	assert_int_equal(locker_do(&a, WRITE(0, 0, 10)), 0);
+	assert_int_equal(locker_do(&b, WRITE(0, 10, 10)), 0);
+	locker_block(&a, WRITE(0, 19, 5));
+	assert_int_equal(locker_do(&b, WRITE(0, 9, 1)), -EDEADLK);
+	end_pair(&a, &b);
+}
+
+/* Two read locks are in the way; only the second reader waits in turn. */
+static void row_14_one_of_two_holders(void **state)
+{
+	struct peer a = locker_start(NULL), b = locker_start(NULL), c = locker_start(NULL);
+
+	assert_int_equal(locker_do(&a, READ(0)), 0);
+	assert_int_equal(locker_do(&b, READ(0)), 0);
+	assert_int_equal(locker_do(&c, WRITE(1)), 0);
+	locker_block(&b, WRITE(1));
+	assert_int_equal(locker_do(&c, WRITE(0)), -EDEADLK);
+	locker_end(&a);
+	end_pair(&b, &c);
+}
+
+static void row_14_no_cycle_in_a_chain(void **state)
+{
+	struct peer a = locker_start(NULL), b = locker_start(NULL), c = locker_start(NULL);
+
+	assert_int_equal(locker_do(&a, WRITE(0)), 0);
+	assert_int_equal(locker_do(&b, WRITE(1)), 0);
+	assert_int_equal(locker_do(&c, WRITE(2)), 0);
+	locker_block(&a, WRITE(1));
+	locker_block(&b, WRITE(2));
+	assert_int_equal(locker_do(&c, WRITE(3)), 0);
+	assert_int_equal(locker_do(&c, RELEASE), 0);
+	assert_int_equal(peer_hear(&b), 0);
+	end_pair(&a, &b);
+	locker_end(&c);
+}
+
+/* All at the same time */
+
+static void meet(unsigned count, unsigned round)
+{
+	atomic_fetch_add(&shared->arrived, 1);
+	while (atomic_load(&shared->arrived) < count * (round + 1))
+		sched_yield();
+}
+
+enum { CROSSINGS = 3000, RING = 3 };
+
+struct crossing {
+	unsigned self, count;
+};
+
+/* The result is how often this one failed. */
+static int cross(struct peer *self, void *argument)
+{
+	const struct crossing *crossing = argument;
+	unsigned count = crossing->count, own = crossing->self, next = (own + 1) % count;
+	unsigned phase = 0;
+	int failures = 0;
+
+	locker_open_files();
+	for (unsigned round = 0; round < CROSSINGS; round++) {
+		if (locker_lock(F_WRLCK, own, 0, 1) != 0)
+			return 1;
+		meet(count, phase++);
+		int result = locker_lock(F_WRLCK, next, 0, 1);
+		if (result != 0 && result != -EDEADLK)
+			return 2;
+		failures += result == -EDEADLK;
+		locker_release();
+		meet(count, phase++);
+	}
+	peer_say(self, failures);
+	return locker_private_count;
+}
+
+/* Of each crossing exactly one fails, as with legacy locks.  A hang ends the
+ * patience of peer_hear(). */
+static void cross_many_times(unsigned count)
+{
+	struct peer peers[RING];
+	struct crossing crossings[RING];
+	int failures = 0;
+
+	for (unsigned i = 0; i < count; i++) {
+		crossings[i] = (struct crossing){.self = i, .count = count};
+		peers[i] = peer_start(cross, &crossings[i]);
+	}
+	for (unsigned i = 0; i < count; i++)
+		failures += peer_hear(&peers[i]);
+	for (unsigned i = 0; i < count; i++)
+		assert_int_equal(peer_reap(&peers[i]), 0);
+	assert_int_equal(failures, CROSSINGS);
+}
+
+static void row_14_two_cross_at_the_same_time(void **state)
+{
+	cross_many_times(2);
+}
+
+static void row_14_three_cross_at_the_same_time(void **state)
+{
+	cross_many_times(RING);
+}
+
+enum { RANDOM_LOCKERS = 5, RANDOM_ROUNDS = 1500, RANDOM_FILES = 4, RANDOM_BYTES = 8 };
+
+static unsigned next_random(unsigned *seed)
+{
+	*seed = *seed * 1103515245 + 12345;
+	return *seed >> 16;
+}
+
+static bool lock_at_random(unsigned *seed, unsigned file, int *failures)
+{
+	unsigned first = next_random(seed) % RANDOM_BYTES;
+	unsigned length = 1 + next_random(seed) % (RANDOM_BYTES - first);
+	short type = next_random(seed) % 2 ? F_WRLCK : F_RDLCK;
+	int result = locker_lock(type, file, first, length);
+
+	*failures += result == -EDEADLK;
+	return result == 0;
+}
+
+/* Who locks files in one order, and each once, is in no cycle. */
+static int lock_in_order(struct peer *self, void *argument)
+{
+	unsigned seed = *(unsigned *)argument;
+	int failures = 0;
+
+	locker_open_files();
+	for (unsigned round = 0; round < RANDOM_ROUNDS; round++) {
+		for (unsigned file = 0; file < RANDOM_FILES; file++)
+			if (next_random(&seed) % 4 != 0)
+				lock_at_random(&seed, file, &failures);
+		locker_release();
+	}
+	peer_say(self, failures);
+	return 0;
+}
+
+/* Who gives everything back upon EDEADLK goes on for ever. */
+static int lock_in_any_order(struct peer *self, void *argument)
+{
+	unsigned seed = *(unsigned *)argument;
+	int failures = 0;
+
+	locker_open_files();
+	for (unsigned round = 0; round < RANDOM_ROUNDS; round++) {
+		unsigned count = 1 + next_random(&seed) % 4;
+		while (count-- > 0 &&
+		       lock_at_random(&seed, next_random(&seed) % RANDOM_FILES, &failures))
+			;
+		locker_release();
+	}
+	peer_say(self, failures);
+	return 0;
+}
+
+static int sum_of_failures(peer_main *main)
+{
+	struct peer peers[RANDOM_LOCKERS];
+	unsigned seeds[RANDOM_LOCKERS];
+	unsigned seed = (unsigned)getpid();
+	int failures = 0;
+
+	print_message("seed %u\n", seed);
+	for (unsigned i = 0; i < RANDOM_LOCKERS; i++) {
+		seeds[i] = seed * (i + 1);
+		peers[i] = peer_start(main, &seeds[i]);
+	}
+	for (unsigned i = 0; i < RANDOM_LOCKERS; i++)
+		failures += peer_hear(&peers[i]);
+	for (unsigned i = 0; i < RANDOM_LOCKERS; i++)
+		assert_int_equal(peer_reap(&peers[i]), 0);
+	return failures;
+}
+
+static void row_14_never_without_a_cycle(void **state)
+{
+	assert_int_equal(sum_of_failures(lock_in_order), 0);
+}
+
+static void row_14_never_all_hang(void **state)
+{
+	/* With that many locks in no order there are cycles. */
+	assert_true(sum_of_failures(lock_in_any_order) > 0);
+}
+
+/* Who is not waiting any more */
+
+static void a_dead_waiter_is_no_link(void **state)
+{
+	struct peer a = locker_start(NULL), b = locker_start(NULL);
+
+	assert_int_equal(locker_do(&a, WRITE(0)), 0);
+	assert_int_equal(locker_do(&b, WRITE(1)), 0);
+	locker_block(&a, WRITE(1));
+	peer_kill(&a);
+	assert_int_equal(locker_do(&b, WRITE(0)), 0);
+	/* Its slot is the next one's. */
+	assert_int_equal(locker_do(&b, UNLOCK(0)), 0);
+	locker_end(&b);
+	assert_cross_is_seen(NULL);
+}
+
+static void row_22_a_wait_left_by_siglongjmp_is_no_link(void **state)
+{
+	struct peer a = locker_start(NULL), b = locker_start(NULL);
+
+	assert_int_equal(locker_do(&a, WRITE(0)), 0);
+	assert_int_equal(locker_do(&b, WRITE(1)), 0);
+	locker_block(&a, JUMP(1));
+	kill(a.pid, SIGUSR1);
+	assert_int_equal(peer_hear(&a), -ECANCELED);
+	locker_block(&b, WRITE(0));
+	assert_int_equal(locker_do(&a, RELEASE), 0);
+	assert_int_equal(peer_hear(&b), 0);
+	locker_end(&a);
+	locker_end(&b);
+}
+
+/* Somebody else waits for the very bytes, so /proc/locks has such a wait. */
+static void row_22_nor_is_it_if_another_waits_for_the_same(void **state)
+{
+	struct peer a = locker_start(NULL), b = locker_start(NULL), c = locker_start(NULL);
+
+	assert_int_equal(locker_do(&a, WRITE(0)), 0);
+	assert_int_equal(locker_do(&b, WRITE(1)), 0);
+	locker_block(&a, JUMP(1));
+	kill(a.pid, SIGUSR1);
+	assert_int_equal(peer_hear(&a), -ECANCELED);
+	locker_block(&c, WRITE(1));
+	locker_block(&b, WRITE(0));
+	assert_int_equal(locker_do(&a, RELEASE), 0);
+	assert_int_equal(peer_hear(&b), 0);
+	end_pair(&c, &b);
+	locker_end(&a);
+}
+
+static void row_22_the_next_call_forgets_it(void **state)
+{
+	struct peer a = locker_start(NULL), b = locker_start(NULL);
+
+	assert_int_equal(locker_do(&a, WRITE(0)), 0);
+	assert_int_equal(locker_do(&b, WRITE(1)), 0);
+	locker_block(&a, JUMP(1));
+	kill(a.pid, SIGUSR1);
+	assert_int_equal(peer_hear(&a), -ECANCELED);
+	/* And the wait itself is as good as the first. */
+	locker_block(&a, JUMP(1));
+	assert_int_equal(locker_do(&b, WRITE(0)), -EDEADLK);
+	kill(a.pid, SIGUSR1);
+	assert_int_equal(peer_hear(&a), -ECANCELED);
+	assert_int_equal(locker_do(&a, RELEASE), 0);
+	locker_end(&a); /* which has nothing open */
+	locker_end(&b);
+}
+
+/* Signals */
+
+static void stay_in_handler(int number)
+{
+	atomic_store(&shared->in_handler, 1);
+	while (!atomic_load(&shared->may_return))
+		;
+}
+
+static void only_count(int number)
+{
+	atomic_fetch_add(&shared->in_handler, 1);
+}
+
+static void handle(int number, void (*handler)(int number), int flags)
+{
+	struct sigaction action = {.sa_handler = handler, .sa_flags = flags};
+
+	if (sigaction(number, &action, NULL) < 0)
+		_exit(96);
+}
+
+static void await_handler(int value)
+{
+	while (atomic_load(&shared->in_handler) != value)
+		sched_yield();
+}
+
+static void handle_signals(void)
+{
+	handle(SIGUSR1, stay_in_handler, SA_RESTART);
+	handle(SIGUSR2, only_count, 0);
+	handle(SIGURG, only_count, SA_RESTART);
+}
+
+/* `a` is in a handler in its wait for `b`, which is in doubt about that. */
+static void bring_into_doubt(struct peer *a, struct peer *b)
+{
+	*a = locker_start(handle_signals);
+	*b = locker_start(handle_signals);
+	assert_int_equal(locker_do(a, WRITE(0)), 0);
+	assert_int_equal(locker_do(b, WRITE(1)), 0);
+	locker_block(a, WRITE(1));
+	kill(a->pid, SIGUSR1);
+	await_handler(1);
+	locker_order(b, WRITE(0));
+	wait_until_blocked(b->pid, SYS_ppoll);
+}
+
+static void row_15_a_waiter_in_a_handler_is_a_link(void **state)
+{
+	struct peer a, b;
+
+	bring_into_doubt(&a, &b);
+	atomic_store(&shared->may_return, 1);
+	assert_int_equal(peer_hear(&b), -EDEADLK);
+	end_pair(&a, &b);
+}
+
+static void row_15_a_signal_interrupts_the_doubt(void **state)
+{
+	struct peer a, b;
+
+	bring_into_doubt(&a, &b);
+	kill(b.pid, SIGUSR2);
+	assert_int_equal(peer_hear(&b), -EINTR);
+	assert_int_equal(atomic_load(&shared->in_handler), 2);
+	atomic_store(&shared->may_return, 1);
+	end_pair(&a, &b);
+}
+
+static void row_15_a_restarting_one_does_not(void **state)
+{
+	struct peer a, b;
+
+	bring_into_doubt(&a, &b);
+	kill(b.pid, SIGURG);
+	await_handler(2);
+	assert_true(peer_is_silent(&b));
+	atomic_store(&shared->may_return, 1);
+	assert_int_equal(peer_hear(&b), -EDEADLK);
+	end_pair(&a, &b);
+}
+
+static void lock_in_handler(int number)
+{
+	atomic_store(&shared->in_handler, 1);
+	if (locker_lock(F_WRLCK, 2, 0, LOCKER_BYTES) != 0)
+		_exit(95);
+	atomic_store(&shared->in_handler, 2);
+}
+
+static void handle_by_locking(void)
+{
+	handle(SIGUSR1, lock_in_handler, SA_RESTART);
+}
+
+static void row_15_a_wait_in_a_handler_is_a_link_and_so_is_the_outer_one(void **state)
+{
+	struct peer a = locker_start(handle_by_locking);
+	struct peer b = locker_start(NULL), c = locker_start(NULL);
+
+	assert_int_equal(locker_do(&a, WRITE(0)), 0);
+	assert_int_equal(locker_do(&b, WRITE(1)), 0);
+	assert_int_equal(locker_do(&c, WRITE(2)), 0);
+	locker_block(&a, WRITE(1));
+	kill(a.pid, SIGUSR1);
+	await_handler(1);
+	wait_until_blocked(a.pid, SYS_fcntl);
+	assert_int_equal(locker_do(&c, WRITE(0)), -EDEADLK);
+	assert_int_equal(locker_do(&c, RELEASE), 0);
+	locker_end(&c);
+	await_handler(2);
+	wait_until_blocked(a.pid, SYS_fcntl);
+	assert_int_equal(locker_do(&b, WRITE(0)), -EDEADLK);
+	end_pair(&a, &b);
+}
+
+static void row_14_a_stopped_waiter_is_a_link(void **state)
+{
+	struct peer a = locker_start(NULL), b = locker_start(NULL);
+
+	assert_int_equal(locker_do(&a, WRITE(0)), 0);
+	assert_int_equal(locker_do(&b, WRITE(1)), 0);
+	locker_block(&a, WRITE(1));
+	kill(a.pid, SIGSTOP);
+	assert_int_equal(locker_do(&b, WRITE(0)), -EDEADLK);
+	kill(a.pid, SIGCONT);
+	end_pair(&a, &b);
+}
+
+/* Threads and children */
+
+static void row_14_what_another_thread_locks_meanwhile_counts(void **state)
+{
+	struct peer a = locker_start(NULL), b = locker_start(NULL);
+
+	assert_int_equal(locker_do(&b, WRITE(1)), 0);
+	/* It holds nothing yet. */
+	locker_block(&a, IN_THREAD(1));
+	assert_int_equal(peer_hear(&a), 0);
+	assert_int_equal(locker_do(&a, WRITE(0)), 0);
+	assert_int_equal(locker_do(&b, WRITE(0)), -EDEADLK);
+	/* And what it unlocks does not. */
+	assert_int_equal(locker_do(&a, UNLOCK(0)), 0);
+	assert_int_equal(locker_do(&b, WRITE(0)), 0);
+	assert_int_equal(locker_do(&b, RELEASE), 0);
+	assert_int_equal(locker_do(&a, JOIN), 0);
+	locker_end(&a);
+	locker_end(&b);
+}
+
+static void row_14_both_threads_of_a_process_wait(void **state)
+{
+	struct peer a = locker_start(NULL), b = locker_start(NULL), c = locker_start(NULL);
+
+	assert_int_equal(locker_do(&a, WRITE(0)), 0);
+	assert_int_equal(locker_do(&b, WRITE(1)), 0);
+	assert_int_equal(locker_do(&c, WRITE(2)), 0);
+	locker_block(&a, IN_THREAD(1));
+	assert_int_equal(peer_hear(&a), 0);
+	locker_order(&a, WRITE(2));
+	wait_until_task_blocked(a.pid, a.pid, SYS_fcntl);
+	assert_int_equal(locker_do(&b, WRITE(0)), -EDEADLK);
+	assert_int_equal(locker_do(&c, WRITE(0)), -EDEADLK);
+	assert_int_equal(locker_do(&b, RELEASE), 0);
+	assert_int_equal(locker_do(&c, WRITE(0)), -EDEADLK);
+	assert_int_equal(locker_do(&c, RELEASE), 0);
+	assert_int_equal(peer_hear(&a), 0);
+	assert_int_equal(locker_do(&a, JOIN), 0);
+	locker_end(&a);
+	locker_end(&b);
+	locker_end(&c);
+}
+
+static void row_8_a_child_holds_nothing_and_so_is_no_link(void **state)
+{
+	struct peer a = locker_start(NULL), b = locker_start(NULL);
+
+	assert_int_equal(locker_do(&a, WRITE(0)), 0);
+	assert_int_equal(locker_do(&b, WRITE(1)), 0);
+	locker_block(&b, WRITE(0));
+	pid_t child = locker_do(&a, IN_CHILD(1));
+	wait_until_blocked(child, SYS_fcntl);
+	assert_true(peer_is_silent(&a));
+	peer_kill(&b);
+	assert_int_equal(peer_hear(&a), 0);
+	locker_end(&a);
+}
+
+static void row_8_a_child_leaves_the_waits_of_its_parent(void **state)
+{
+	struct peer a = locker_start(NULL), b = locker_start(NULL);
+
+	assert_int_equal(locker_do(&a, WRITE(0)), 0);
+	assert_int_equal(locker_do(&b, WRITE(1)), 0);
+	locker_block(&a, IN_THREAD(1));
+	assert_int_equal(peer_hear(&a), 0);
+	pid_t child = locker_do(&a, IN_CHILD(1));
+	wait_until_blocked(child, SYS_fcntl);
+	assert_int_equal(locker_do(&b, WRITE(0)), -EDEADLK);
+	assert_int_equal(locker_do(&b, RELEASE), 0);
+	kill(child, SIGKILL);
+	assert_int_equal(peer_hear(&a), -ECHILD);
+	assert_int_equal(locker_do(&a, JOIN), 0);
+	locker_end(&a);
+	locker_end(&b);
+}
+
+/* The cost */
+
+static void a_wait_of_who_holds_nothing_touches_no_file(void **state)
+{
+	struct peer a = locker_start(NULL), b = locker_start(NULL);
+
+	assert_int_equal(locker_do(&a, WRITE(0)), 0);
+	locker_block(&b, WRITE(0));
+	assert_int_equal(access(ROOTS_TABLE, F_OK), -1);
+	end_pair(&b, &a);
+	assert_int_equal(access(ROOTS_TABLE, F_OK), -1);
+}
+
+static void a_wait_leaves_no_slot_behind(void **state)
+{
+	struct flock lock = {.l_type = F_WRLCK};
+
+	assert_cross_is_seen(NULL);
+	int fd = open(ROOTS_TABLE, O_RDWR | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_return_code(fcntl(fd, F_OFD_GETLK, &lock), errno);
+	assert_int_equal(lock.l_type, F_UNLCK);
+	close(fd);
+}
+
+static void the_table_is_sparse(void **state)
+{
+	struct stat status;
+
+	close_ring(12);
+	assert_return_code(stat(ROOTS_TABLE, &status), errno);
+	assert_true(status.st_blocks * 512 <= 12 * 4096);
+	assert_int_equal(status.st_mode, S_IFREG | 0600);
+}
+
+/* The table of all users */
+
+static void make_shared_table(void)
+{
+	int fd = open(SHARED_TABLE, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
+
+	assert_true(fd >= 0);
+	assert_return_code(fchmod(fd, 0666), errno);
+	close(fd);
+}
+
+static void become_nobody(void)
+{
+	if (setresgid(NOBODY, NOBODY, NOBODY) < 0 || setresuid(NOBODY, NOBODY, NOBODY) < 0)
+		_exit(96);
+}
+
+static void users_meet_in_the_shared_table(void **state)
+{
+	make_shared_table();
+	struct peer a = locker_start(NULL), b = locker_start(become_nobody);
+
+	assert_int_equal(locker_do(&a, WRITE(0)), 0);
+	assert_int_equal(locker_do(&b, WRITE(1)), 0);
+	locker_block(&a, WRITE(1));
+	/* Who may not look at the thread sees the wait in /proc/locks. */
+	assert_int_equal(locker_do(&b, WRITE(0)), -EDEADLK);
+	end_pair(&a, &b);
+	assert_int_equal(access(ROOTS_TABLE, F_OK), -1);
+}
+
+static void a_shared_table_that_root_did_not_make_is_not_trusted(void **state)
+{
+	make_shared_table();
+	assert_return_code(chown(SHARED_TABLE, NOBODY, NOBODY), errno);
+	assert_cross_is_seen(NULL);
+	struct stat status;
+	assert_return_code(stat(SHARED_TABLE, &status), errno);
+	assert_int_equal(status.st_size, 0);
+	assert_int_equal(access(ROOTS_TABLE, F_OK), 0);
+}
+
+/* Tables that cannot be used */
+
+static void another_users_file_is_not_trusted(void **state)
+{
+	int fd = open(ROOTS_TABLE, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0666);
+
+	assert_true(fd >= 0);
+	assert_return_code(fchown(fd, NOBODY, NOBODY), errno);
+	close(fd);
+	assert_cross_is_not_seen(NULL);
+}
+
+static void a_link_is_not_followed(void **state)
+{
+	assert_return_code(symlink("/dev/shm/elsewhere", ROOTS_TABLE), errno);
+	assert_cross_is_not_seen(NULL);
+	assert_int_equal(access("/dev/shm/elsewhere", F_OK), -1);
+}
+
+static void a_second_name_is_not_trusted(void **state)
+{
+	int fd = open("/dev/shm/elsewhere", O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
+
+	assert_true(fd >= 0);
+	close(fd);
+	assert_return_code(link("/dev/shm/elsewhere", ROOTS_TABLE), errno);
+	assert_cross_is_not_seen(NULL);
+	unlink("/dev/shm/elsewhere");
+}
+
+static void a_pipe_is_not_waited_for(void **state)
+{
+	assert_return_code(mkfifo(ROOTS_TABLE, 0600), errno);
+	assert_cross_is_not_seen(NULL);
+}
+
+static void a_read_only_file_system_is_no_obstacle(void **state)
+{
+	assert_return_code(mount(NULL, "/dev/shm", NULL, MS_REMOUNT | MS_RDONLY, NULL), errno);
+	assert_cross_is_not_seen(NULL);
+	assert_return_code(mount(NULL, "/dev/shm", NULL, MS_REMOUNT, NULL), errno);
+}
+
+static void a_full_file_system_is_no_obstacle(void **state)
+{
+	assert_return_code(mount("tmpfs", "/dev/shm", "tmpfs", 0, "size=4k,mode=1777"), errno);
+	int fd = open("/dev/shm/full", O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+	assert_int_equal(write(fd, "all", 3), 3);
+	close(fd);
+	assert_cross_is_not_seen(NULL);
+	assert_return_code(umount("/dev/shm"), errno);
+}
+
+static void no_folder_is_no_obstacle(void **state)
+{
+	assert_return_code(mount("tmpfs", "/dev", "tmpfs", 0, "mode=755"), errno);
+	assert_cross_is_not_seen(NULL);
+	assert_return_code(umount("/dev"), errno);
+}
+
+static void use_up_descriptors(void)
+{
+	struct rlimit limit = {.rlim_cur = 3, .rlim_max = 3};
+
+	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+		_exit(96);
+}
+
+static void no_descriptor_is_no_obstacle(void **state)
+{
+	assert_cross_is_not_seen(use_up_descriptors);
+}
+
+static void forbid_large_files(void)
+{
+	struct rlimit limit = {.rlim_cur = 16, .rlim_max = 16};
+
+	/* SIGXFSZ would end it. */
+	if (setrlimit(RLIMIT_FSIZE, &limit) < 0)
+		_exit(96);
+}
+
+static void a_file_size_limit_kills_nobody(void **state)
+{
+	assert_cross_is_not_seen(forbid_large_files);
+}
+
+/* For the search's view of the others, not for what it has. */
+static void forbid_more_memory(void)
+{
+	struct rlimit limit = {.rlim_cur = 4096, .rlim_max = 4096};
+
+	if (setrlimit(RLIMIT_AS, &limit) < 0)
+		_exit(96);
+}
+
+static void no_memory_is_no_obstacle(void **state)
+{
+	assert_cross_is_not_seen(forbid_more_memory);
+}
+
+static void without_proc_the_table_is_believed(void **state)
+{
+	/* It cannot be watched either: `b` decides once `a` has announced. */
+	struct peer a = locker_start(NULL), b = locker_start(NULL);
+
+	assert_int_equal(locker_do(&a, WRITE(0)), 0);
+	assert_int_equal(locker_do(&b, WRITE(1)), 0);
+	locker_block(&a, WRITE(1));
+	assert_return_code(mount("tmpfs", "/proc", "tmpfs", 0, "mode=755"), errno);
+	int result = locker_do(&b, WRITE(0));
+	assert_return_code(umount("/proc"), errno);
+	assert_int_equal(result, -EDEADLK);
+	end_pair(&a, &b);
+}
+
+/* Tables that somebody spoils */
+
+static int open_table(void)
+{
+	int fd = open(ROOTS_TABLE, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+
+	assert_true(fd >= 0);
+	return fd;
+}
+
+static void garbage_is_not_believed(void **state)
+{
+	struct flock everything = {.l_type = F_WRLCK, .l_start = DEADLOCK_SLOTS_MAX + 1};
+	unsigned char bytes[4096];
+	unsigned seed = 1;
+	int fd = open_table();
+
+	for (size_t i = 0; i < sizeof bytes; i++)
+		bytes[i] = (unsigned char)next_random(&seed);
+	for (int slot = 0; slot < 40; slot++)
+		assert_int_equal(pwrite(fd, bytes, sizeof bytes, (off_t)slot * DEADLOCK_SLOT_SIZE),
+				 sizeof bytes);
+	/* All those slots are alive, but for the first. */
+	assert_return_code(fcntl(fd, F_OFD_SETLK, &everything), errno);
+	struct peer a = locker_start(NULL), b = locker_start(NULL);
+	assert_int_equal(locker_do(&a, WRITE(0)), 0);
+	locker_block(&b, WRITE(0));
+	end_pair(&b, &a);
+	close(fd);
+	assert_cross_is_seen(NULL);
+}
+
+/* A record that is right but for one bit somewhere. */
+static void a_torn_record_is_not_believed(void **state)
+{
+	struct peer a = locker_start(NULL), b = locker_start(NULL);
+	unsigned char byte;
+	int fd = open_table();
+
+	assert_int_equal(locker_do(&a, WRITE(0)), 0);
+	assert_int_equal(locker_do(&b, WRITE(1)), 0);
+	locker_block(&a, WRITE(1));
+	off_t last = lseek(fd, 0, SEEK_END) - 1;
+	assert_int_equal(pread(fd, &byte, 1, last), 1);
+	byte ^= 1;
+	assert_int_equal(pwrite(fd, &byte, 1, last), 1);
+	locker_block(&b, JUMP(0));
+	kill(b.pid, SIGUSR1);
+	assert_int_equal(peer_hear(&b), -ECANCELED);
+	byte ^= 1;
+	assert_int_equal(pwrite(fd, &byte, 1, last), 1);
+	assert_int_equal(locker_do(&b, WRITE(0)), -EDEADLK);
+	close(fd);
+	end_pair(&a, &b);
+}
+
+static void a_truncated_table_harms_nobody(void **state)
+{
+	struct peer a = locker_start(NULL), b = locker_start(NULL);
+
+	assert_int_equal(locker_do(&a, WRITE(0)), 0);
+	assert_int_equal(locker_do(&b, WRITE(1)), 0);
+	locker_block(&a, WRITE(1));
+	assert_return_code(truncate(ROOTS_TABLE, 0), errno);
+	locker_block(&b, JUMP(0));
+	kill(b.pid, SIGUSR1);
+	assert_int_equal(peer_hear(&b), -ECANCELED);
+	end_pair(&a, &b);
+}
+
+static void a_table_that_somebody_locks_is_done_without(void **state)
+{
+	struct flock everything = {.l_type = F_WRLCK};
+	int fd = open_table();
+
+	assert_return_code(fcntl(fd, F_OFD_SETLK, &everything), errno);
+	assert_cross_is_not_seen(NULL);
+	close(fd);
+	assert_cross_is_seen(NULL);
+}
+
+#define CASE(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		CASE(row_14_two_processes),
+		CASE(row_14_three_processes),
+		CASE(row_14_twelve_processes),
+		CASE(row_14_many_processes),
+		CASE(row_14_two_upgrades_of_a_read_lock),
+		CASE(row_14_reader_and_writer),
+		CASE(row_14_ranges_of_one_file),
+		CASE(row_14_one_of_two_holders),
+		CASE(row_14_no_cycle_in_a_chain),
+		CASE(row_14_two_cross_at_the_same_time),
+		CASE(row_14_three_cross_at_the_same_time),
+		CASE(row_14_never_without_a_cycle),
+		CASE(row_14_never_all_hang),
+		CASE(a_dead_waiter_is_no_link),
+		CASE(row_22_a_wait_left_by_siglongjmp_is_no_link),
+		CASE(row_22_nor_is_it_if_another_waits_for_the_same),
+		CASE(row_22_the_next_call_forgets_it),
+#ifndef __SANITIZE_THREAD__ /* which keeps such a signal back until the wait is over */
+		CASE(row_15_a_waiter_in_a_handler_is_a_link),
+		CASE(row_15_a_signal_interrupts_the_doubt),
+		CASE(row_15_a_restarting_one_does_not),
+		CASE(row_15_a_wait_in_a_handler_is_a_link_and_so_is_the_outer_one),
+#endif
+		CASE(row_14_a_stopped_waiter_is_a_link),
+		CASE(row_14_what_another_thread_locks_meanwhile_counts),
+		CASE(row_14_both_threads_of_a_process_wait),
+		CASE(row_8_a_child_holds_nothing_and_so_is_no_link),
+		CASE(row_8_a_child_leaves_the_waits_of_its_parent),
+		CASE(a_wait_of_who_holds_nothing_touches_no_file),
+		CASE(a_wait_leaves_no_slot_behind),
+		CASE(the_table_is_sparse),
+		CASE(users_meet_in_the_shared_table),
+		CASE(a_shared_table_that_root_did_not_make_is_not_trusted),
+		CASE(another_users_file_is_not_trusted),
+		CASE(a_link_is_not_followed),
+		CASE(a_second_name_is_not_trusted),
+		CASE(a_pipe_is_not_waited_for),
+		CASE(a_read_only_file_system_is_no_obstacle),
+		CASE(a_full_file_system_is_no_obstacle),
+		CASE(no_folder_is_no_obstacle),
+		CASE(no_descriptor_is_no_obstacle),
+		CASE(a_file_size_limit_kills_nobody),
+		CASE(no_memory_is_no_obstacle),
+		CASE(without_proc_the_table_is_believed),
+		CASE(garbage_is_not_believed),
+		CASE(a_torn_record_is_not_believed),
+		CASE(a_truncated_table_harms_nobody),
+		CASE(a_table_that_somebody_locks_is_done_without),
+	};
+
+	return cmocka_run_group_tests_name("preload: deadlocks", tests, set_up_all, NULL);
+}
