@@ -113,7 +113,15 @@ static void deleted_file_keeps_its_path(void **state)
 	/* One whose place another has taken. */
 	assert_string_equal(kind_of_lock(rules, "a", "os.unlink(path); open(path, 'w').close()"),
 			    "OFDLCK");
-	/* And one that is called so. */
+	/* One beside which another is called so. */
+	assert_string_equal(kind_of_lock(rules, "a",
+					 "other = path + ' (deleted)'\n"
+					 "os.unlink(path)\n"
+					 "open(other, 'w').close()\n"
+					 "import atexit\n"
+					 "atexit.register(os.unlink, other)"),
+			    "OFDLCK");
+	/* And one that is called so itself. */
 	assert_string_equal(kind_of_lock("a=off:a (deleted)=ofd", "a (deleted)", ""), "OFDLCK");
 	assert_string_equal(kind_of_lock("a=off:a (deleted)=ofd", "a (deleted)", "os.unlink(path)"),
 			    "OFDLCK");
