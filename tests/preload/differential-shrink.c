@@ -2,14 +2,14 @@
 #include "differential-shrink.h"
 
 #include <stdlib.h>
-#include <string.h>
+#include <time.h>
 
 struct shrinking {
 	struct cast *cast;
 	struct settings settings;
 	struct plan *plan;
 	struct difference *difference;
-	unsigned runs_left;
+	time_t end;
 };
 
 /* Leaves out `length` of the steps that are left, from the `from`th. */
@@ -43,7 +43,6 @@ static bool try(struct shrinking *shrinking, struct plan *shorter)
 {
 	struct difference difference;
 
-	shrinking->runs_left--;
 	run_plan(shrinking->cast, &shrinking->settings, shorter, &difference);
 	if (!difference.is_found)
 		return false;
@@ -58,7 +57,7 @@ static bool pass(struct shrinking *shrinking, struct plan *shorter, size_t lengt
 {
 	bool is_shorter = false;
 
-	for (size_t from = count_steps(shrinking->plan); from > 0 && shrinking->runs_left > 0;) {
+	for (size_t from = count_steps(shrinking->plan); from > 0 && time(NULL) < shrinking->end;) {
 		from = from > length ? from - length : 0;
 		*shorter = *shrinking->plan;
 		if (leave_out(shorter, from, length))
@@ -68,20 +67,20 @@ static bool pass(struct shrinking *shrinking, struct plan *shorter, size_t lengt
 }
 
 void shrink(struct cast *cast, const struct settings *settings, struct plan *plan,
-	    struct difference *difference, unsigned limit)
+	    struct difference *difference, unsigned seconds)
 {
 	struct shrinking shrinking = {.cast = cast,
 				      .settings = *settings,
 				      .plan = plan,
 				      .difference = difference,
-				      .runs_left = limit};
+				      .end = time(NULL) + seconds};
 	struct plan *shorter = malloc(sizeof *shorter);
 
 	if (!shorter)
 		abort();
 	shrinking.settings.is_verbose = false;
 	plan->count = difference->step + 1;
-	for (size_t length = count_steps(plan) / 2 + 1; shrinking.runs_left > 0;) {
+	for (size_t length = count_steps(plan) / 2 + 1; time(NULL) < shrinking.end;) {
 		bool is_shorter = pass(&shrinking, shorter, length);
 		if (length == 1 && !is_shorter)
 			break;

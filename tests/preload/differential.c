@@ -22,7 +22,7 @@
 
 #include "differential-shrink.h"
 
-enum { SHRINKING_RUNS = 600 };
+enum { SHRINKING_SECONDS = 60 };
 
 struct options {
 	struct settings settings;
@@ -254,7 +254,7 @@ static bool play(struct cast *cast, const struct options *options, uint64_t seed
 	printf("seed %" PRIu64 ", step %zu:\n%s\nlooking for a shorter way to it\n", seed,
 	       difference.step, difference.text);
 	fflush(stdout);
-	shrink(cast, &options->settings, &tried, &difference, SHRINKING_RUNS);
+	shrink(cast, &options->settings, &tried, &difference, SHRINKING_SECONDS);
 	print_difference(options, &tried, &difference);
 	return false;
 }
