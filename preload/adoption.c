@@ -114,7 +114,9 @@ static uint32_t find_open(uint32_t file, int fd)
 
 	for (int other = descriptor_next(0); other >= 0; other = descriptor_next(other + 1)) {
 		descriptor_tag tag = descriptor_tag_of(other);
-		if (other == fd || tag_file(tag) != file || tag_open(tag) == seen)
+		/* Duplicates can have an id and no file yet: in a child, all. */
+		if (other == fd || tag_open(tag) == seen ||
+		    (tag_file(tag) && tag_file(tag) != file))
 			continue;
 		seen = tag_open(tag);
 		if (descriptor_is_same_open(fd, other) == 1)
