@@ -88,7 +88,7 @@ void shim_closing_begin(struct shim_closing *closing, int fd)
 	if (tag_file(closing->tag)) {
 		locked_file_at(tag_file(closing->tag))->closing++;
 		if (descriptor_of_open(tag_open(closing->tag)) < 0) {
-			int duplicate = descriptor_inherited_duplicate(fd);
+			int duplicate = descriptor_unknown_duplicate(fd);
 			if (duplicate >= 0)
 				descriptor_tag_set(duplicate, closing->tag);
 		}
