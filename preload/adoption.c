@@ -107,29 +107,49 @@ static uint32_t make_file(const struct stat *stat, int fd, uint8_t access)
 	return number;
 }
 
-/* The id of an open of this file that `fd` is a duplicate of, or a new one. */
+static void rename_open(uint32_t from, uint32_t to)
+{
+	for (int fd = descriptor_next(0); fd >= 0; fd = descriptor_next(fd + 1)) {
+		descriptor_tag tag = descriptor_tag_of(fd);
+		if (tag_open(tag) == from)
+			descriptor_tag_set(fd, tag_make(to, tag_file(tag),
+							tag & (TAG_READABLE | TAG_WRITABLE)));
+	}
+}
+
+/*
+ * The id of `fd`'s open.  There can be several by now: duplicates that the
+ * program was started with have got theirs one by one, when they were
+ * duplicated again.  One stays, by preference the one that has locked.
+ */
 static uint32_t find_open(uint32_t file, int fd)
 {
-	uint32_t seen = 0;
+	uint32_t open = tag_open(descriptor_tag_of(fd)), seen = open;
 
 	for (int other = descriptor_next(0); other >= 0; other = descriptor_next(other + 1)) {
 		descriptor_tag tag = descriptor_tag_of(other);
-		if (other == fd || tag_file(tag) != file || tag_open(tag) == seen)
+		uint32_t another = tag_open(tag);
+		/* In a forked child, no tag has a file at first. */
+		if (other == fd || another == open || another == seen ||
+		    (tag_file(tag) && tag_file(tag) != file))
 			continue;
-		seen = tag_open(tag);
-		if (descriptor_is_same_open(fd, other) == 1)
-			return seen;
+		seen = another;
+		if (descriptor_is_same_open(fd, other) != 1)
+			continue;
+		if (open && tag_file(tag))
+			rename_open(open, another);
+		else if (open)
+			rename_open(another, open);
+		if (!open || tag_file(tag))
+			open = another;
 	}
-	return descriptor_new_open();
+	return open ? open : descriptor_new_open();
 }
 
 /* The tag goes to all duplicates that are known. */
 static descriptor_tag bind(int fd, uint32_t file, uint8_t access)
 {
-	uint32_t open = tag_open(descriptor_tag_of(fd));
-
-	if (!open)
-		open = find_open(file, fd);
+	uint32_t open = find_open(file, fd);
 	descriptor_tag tag = tag_make(open, file,
 				      (access & LOCKED_READABLE ? TAG_READABLE : 0) |
 					      (access & LOCKED_WRITABLE ? TAG_WRITABLE : 0));

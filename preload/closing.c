@@ -67,9 +67,10 @@ static void settle(uint32_t number, uint32_t open)
 
 	if (descriptor_of_open(open) >= 0)
 		return;
-	if (file->closing || descriptor_of_file(number) >= 0)
-		give_back(file, open);
-	else
+	/* Also where the description is closed next: a thread that waits keeps
+	 * it alive, and so does a child that was not made by fork(3). */
+	give_back(file, open);
+	if (!file->closing && descriptor_of_file(number) < 0)
 		locked_file_remove(number);
 }
 
@@ -87,7 +88,7 @@ void shim_closing_begin(struct shim_closing *closing, int fd)
 	if (tag_file(closing->tag)) {
 		locked_file_at(tag_file(closing->tag))->closing++;
 		if (descriptor_of_open(tag_open(closing->tag)) < 0) {
-			int duplicate = descriptor_inherited_duplicate(fd);
+			int duplicate = descriptor_unknown_duplicate(fd);
 			if (duplicate >= 0)
 				descriptor_tag_set(duplicate, closing->tag);
 		}

@@ -155,10 +155,15 @@ __attribute__((constructor)) static void note_inherited(void)
 			inherited |= UINT64_C(1) << fd;
 }
 
-int descriptor_inherited_duplicate(int fd)
+int descriptor_unknown_duplicate(int fd)
 {
 	for (int other = 0; other < INHERITED_MAX; other++)
 		if (other != fd && inherited >> other & 1 && !descriptor_tag_of(other) &&
+		    descriptor_is_same_open(fd, other) == 1)
+			return other;
+	/* Duplicates of those have an id. */
+	for (int other = descriptor_next(0); other >= 0; other = descriptor_next(other + 1))
+		if (other != fd && !tag_file(descriptor_tag_of(other)) &&
 		    descriptor_is_same_open(fd, other) == 1)
 			return other;
 	return -1;

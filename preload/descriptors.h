@@ -83,9 +83,9 @@ int descriptor_of_file(uint32_t file);
 /* 1: the same open file description; 0: another one; -EOPNOTSUPP or another
  * negative errno: nobody may know. */
 int descriptor_is_same_open(int a, int b);
-/* A duplicate of `fd` that the program was started with, and that has no tag
- * yet; -1: none that one could find. */
-int descriptor_inherited_duplicate(int fd);
+/* A duplicate of `fd` that nobody has locked through or knows for one yet: the
+ * program was started with both.  -1: none that one could find. */
+int descriptor_unknown_duplicate(int fd);
 
 /* In a forked child: no file is locked here. */
 void descriptors_forget_files(void);

@@ -195,6 +195,7 @@ static int duplicate_onto(int fd, int wanted, int flags)
 {
 	struct shim_closing closing;
 	struct shim_gate gate;
+	bool was_ours = false;
 	int result;
 
 	if (shim_is_vfork_child())
@@ -206,11 +207,15 @@ static int duplicate_onto(int fd, int wanted, int flags)
 		result = make_way(wanted);
 		if (result < 0)
 			return result;
+		was_ours = true;
 	}
 	if (!tag_file(descriptor_tag_of(wanted)) || shim_is_foreign()) {
 		result = (int)raw_syscall(SYS_dup3, fd, wanted, flags, 0, 0, 0);
 		if (result >= 0 && (shim_is_tracking() || !is_plain(fd)))
 			descriptor_duplicated(fd, wanted);
+		/* What has moved away is still there, too, and keeps its locks. */
+		if (result < 0 && was_ours)
+			raw_close(wanted);
 		return result;
 	}
 

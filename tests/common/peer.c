@@ -168,7 +168,7 @@ static bool any_task_is_in(pid_t pid, long number)
 	return found;
 }
 
-static bool any_or_that_task(pid_t pid, pid_t tid, long number)
+bool task_is_blocked(pid_t pid, pid_t tid, long number)
 {
 	char task[16];
 
@@ -183,7 +183,7 @@ static void await(pid_t pid, pid_t tid, long number)
 	struct timespec start, now;
 
 	clock_gettime(CLOCK_MONOTONIC, &start);
-	while (!any_or_that_task(pid, tid, number)) {
+	while (!task_is_blocked(pid, tid, number)) {
 		sched_yield();
 		clock_gettime(CLOCK_MONOTONIC, &now);
 		if ((now.tv_sec - start.tv_sec) * 1000 > PATIENCE_MS)

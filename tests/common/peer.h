@@ -45,3 +45,6 @@ void wait_until_blocked(pid_t pid, long number);
 
 /* The same of one thread. */
 void wait_until_task_blocked(pid_t pid, pid_t tid, long number);
+
+/* One look: is that thread (0: any thread) of the process blocked there now? */
+bool task_is_blocked(pid_t pid, pid_t tid, long number);
