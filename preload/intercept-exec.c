@@ -5,7 +5,6 @@
  * All of the family are made of two here, as in libc: execve, and execvpe where
  * a path is searched for.
  */
-#include <alloca.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -116,52 +115,69 @@ int shim_fexecve(int fd, strings arguments, strings environment)
 	return shim_execveat(fd, "", arguments, environment, AT_EMPTY_PATH);
 }
 
-/* The arguments of execl and its kind, as the array of execv: with a variable
- * number of them, on the stack, as a vfork child may not use malloc. */
-#define COLLECT(first, list, ret_array)                                                            \
-	do {                                                                                       \
-		va_list counted;                                                                   \
-		size_t collect_count = 1;                                                          \
-		va_copy(counted, list);                                                            \
-		while ((first) && va_arg(counted, char *))                                         \
-			collect_count++;                                                           \
-		va_end(counted);                                                                   \
-		(ret_array) = alloca((collect_count + 1) * sizeof *(ret_array));                   \
-		(ret_array)[0] = (char *)(uintptr_t)(first);                                       \
-		for (size_t collect_at = 1; (first) && collect_at <= collect_count; collect_at++)  \
-			(ret_array)[collect_at] = va_arg(list, char *);                            \
-	} while (0)
+/* The arguments of execl and its kind are collected on the stack: a vfork child
+ * must not use malloc. */
+
+static size_t count_strings(const char *first, va_list *list)
+{
+	va_list counted;
+	size_t count = 0;
+
+	va_copy(counted, *list);
+	for (const char *string = first; string; string = va_arg(counted, char *))
+		count++;
+	va_end(counted);
+	return count;
+}
+
+/* With the NULL at their end. */
+static void collect_strings(const char *first, va_list *list, const char **ret)
+{
+	*ret++ = first;
+	for (const char *string = first; string; *ret++ = string)
+		string = va_arg(*list, char *);
+}
+
+/* execv takes strings that it does not change as ones that can be. */
+static int execute_listed(int (*execute_array)(const char *path, strings arguments),
+			  const char *path, const char *first, va_list *list)
+{
+	const char **arguments =
+		__builtin_alloca((count_strings(first, list) + 1) * sizeof *arguments);
+
+	collect_strings(first, list, arguments);
+	return execute_array(path, (char *const *)arguments);
+}
 
 int shim_execl(const char *path, const char *argument, ...)
 {
 	va_list list;
-	char **arguments;
 
 	va_start(list, argument);
-	COLLECT(argument, list, arguments);
+	int result = execute_listed(shim_execv, path, argument, &list);
 	va_end(list);
-	return shim_execv(path, arguments);
+	return result;
 }
 
 int shim_execlp(const char *file, const char *argument, ...)
 {
 	va_list list;
-	char **arguments;
 
 	va_start(list, argument);
-	COLLECT(argument, list, arguments);
+	int result = execute_listed(shim_execvp, file, argument, &list);
 	va_end(list);
-	return shim_execvp(file, arguments);
+	return result;
 }
 
 int shim_execle(const char *path, const char *argument, ...)
 {
 	va_list list;
-	char **arguments;
 
 	va_start(list, argument);
-	COLLECT(argument, list, arguments);
+	const char **arguments =
+		__builtin_alloca((count_strings(argument, &list) + 1) * sizeof *arguments);
+	collect_strings(argument, &list, arguments);
 	char *const *environment = va_arg(list, char *const *);
 	va_end(list);
-	return shim_execve(path, arguments, environment);
+	return shim_execve(path, (char *const *)arguments, environment);
 }
