@@ -75,9 +75,11 @@ void shim_become_child(void)
 static struct shim_gate before;
 static __thread bool is_forking __attribute__((tls_model("initial-exec")));
 
+/* Also while there is nothing in the tables yet: another thread may be about to
+ * put the first file there, and the child would find the gate shut by nobody. */
 static void prepare(void)
 {
-	if (!atomic_load(&shim_tables_alive) || shim_is_vfork_child())
+	if (shim_is_vfork_child())
 		return;
 
 	struct shim_gate gate;
@@ -101,8 +103,9 @@ static void child(void)
 	if (is_forking) {
 		is_forking = false;
 		struct shim_gate gate = before;
-		shim_become_child();
-		/* Only for the signals: nobody is in there. */
+		if (atomic_load(&shim_tables_alive))
+			shim_become_child();
+		/* Nobody waits there any more. */
 		shim_gate_leave(&gate);
 	} else {
 		shim_vfork_depth = 0;
