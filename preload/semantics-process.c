@@ -115,14 +115,14 @@ static void forget_unlocked(struct locked_file *file)
 }
 
 /* From the only open that has locked to one of several: what is locked is its.
- */
+ * Also if its last descriptor is being closed by another thread, which is going
+ * to look for it then. */
 static int begin_spans(struct locked_file *file, uint32_t sole)
 {
 	if (!spans_reserve())
 		return -ENOLCK;
 	atomic_store(&file->sole, LOCKED_BY_MANY);
-	if (sole && descriptor_of_open(sole) >= 0)
-		spans_assign(&file->spans, 0, INT64_MAX, sole);
+	spans_assign(&file->spans, 0, INT64_MAX, sole);
 	forget_unlocked(file);
 	return 0;
 }
@@ -144,11 +144,14 @@ static int resolved_range(const struct wish *wish, off_t *ret_first, off_t *ret_
 	return shim_range_resolve(wish->fd, &wish->lock, ret_first, ret_last);
 }
 
-/* Inside the gate: a lock that was made outside of it, or an unlock. */
+/* Inside the gate: a lock that was made outside of it, or an unlock.  By now
+ * the file may have no owner, or one other than the open that has locked. */
 static void settle(struct wish *wish, struct locked_file *file)
 {
 	off_t first, last;
 
+	if (wish->lock.l_type != F_UNLCK)
+		let_in(file, tag_open(wish->tag));
 	if (atomic_load(&file->sole) != LOCKED_BY_MANY || !spans_reserve() ||
 	    resolved_range(wish, &first, &last) < 0)
 		return;
