@@ -89,6 +89,15 @@ static uint8_t access_mode(int flags)
 	}
 }
 
+/* Another thread may have closed it, or made it another file's. */
+static bool is_still(const struct stat *stat, int fd)
+{
+	struct stat now;
+
+	return raw_fstat(fd, &now) == 0 && now.st_ino == stat->st_ino && now.st_dev == stat->st_dev;
+}
+
+/* 0 if it cannot be, or `fd` is no longer of this file. */
 static uint32_t make_file(const struct stat *stat, int fd, uint8_t access)
 {
 	enum locked_file_kind kind = shim_adoption_kind(fd);
@@ -100,10 +109,14 @@ static uint32_t make_file(const struct stat *stat, int fd, uint8_t access)
 		return number;
 	if (S_ISREG(stat->st_mode))
 		result = shim_description_open(locked_file_at(number), fd, access);
-	if (result < 0) {
-		note_fallback(fd, -result);
-		locked_file_at(number)->kind = LOCKED_BY_OPEN;
+	if (result >= 0)
+		return number;
+	if (!is_still(stat, fd)) {
+		locked_file_remove(number);
+		return 0;
 	}
+	note_fallback(fd, -result);
+	locked_file_at(number)->kind = LOCKED_BY_OPEN;
 	return number;
 }
 
@@ -164,41 +177,59 @@ static descriptor_tag bind(int fd, uint32_t file, uint8_t access)
 	return tag;
 }
 
-static descriptor_tag adopt(int fd, bool may_make)
+static int adopt(int fd, bool may_make, descriptor_tag *ret)
 {
-	struct stat stat;
-	int flags = (int)raw_syscall(SYS_fcntl, fd, F_GETFL, 0, 0, 0, 0);
+	for (;;) {
+		struct stat stat;
+		descriptor_tag tag = descriptor_tag_of(fd);
+		int flags = (int)raw_syscall(SYS_fcntl, fd, F_GETFL, 0, 0, 0, 0);
 
-	if (flags < 0 || flags & O_PATH || raw_fstat(fd, &stat) < 0)
-		return 0;
-	uint32_t file = locked_file_find(&stat);
-	/* Another thread may have been faster. */
-	if (tag_file(descriptor_tag_of(fd)) == file && file)
-		return descriptor_tag_of(fd);
-	if (tag_file(descriptor_tag_of(fd)))
-		shim_closing_unseen(fd);
-	if (!file && may_make)
-		file = make_file(&stat, fd, access_mode(flags));
-	return file ? bind(fd, file, access_mode(flags)) : 0;
+		if (flags < 0 || flags & O_PATH)
+			return -EBADF;
+		int result = raw_fstat(fd, &stat);
+		if (result < 0)
+			return result == -EBADF ? result : -ENOLCK;
+		if (descriptor_tag_of(fd) != tag)
+			continue;
+		uint32_t file = locked_file_find(&stat);
+		/* Another thread may have been faster. */
+		if (tag_file(tag) && tag_file(tag) == file) {
+			*ret = tag;
+			return 0;
+		}
+		if (tag_file(tag)) {
+			shim_closing_unseen(fd);
+			continue;
+		}
+		if (!file && may_make)
+			file = make_file(&stat, fd, access_mode(flags));
+		if (file) {
+			*ret = bind(fd, file, access_mode(flags));
+			return *ret ? 0 : -ENOLCK;
+		}
+		if (!may_make || is_still(&stat, fd))
+			return -ENOLCK;
+	}
 }
 
-descriptor_tag shim_adoption_begin(int fd)
+int shim_adoption_begin(int fd, descriptor_tag *ret)
 {
 	struct shim_gate gate;
 
 	shim_handover_receive();
 	shim_gate_enter(&gate);
-	descriptor_tag tag = adopt(fd, true);
+	int result = adopt(fd, true, ret);
 	shim_gate_leave(&gate);
-	return tag;
+	return result;
 }
 
 descriptor_tag shim_adoption_known(int fd)
 {
+	descriptor_tag tag = 0;
 	struct shim_gate gate;
 
 	shim_gate_enter(&gate);
-	descriptor_tag tag = adopt(fd, false);
+	adopt(fd, false, &tag);
 	shim_gate_leave(&gate);
 	return tag;
 }

@@ -6,9 +6,15 @@
 
 #include "descriptors.h"
 
-/* The descriptor's tag with its file, made if there was none; 0 where there
- * cannot be one, and the lock call itself will say what is wrong. */
-descriptor_tag shim_adoption_begin(int fd);
+/*
+ * The descriptor's tag with its file, made if there was none.
+ *
+ * -EBADF   there is no such descriptor, or none that can be locked through.
+ *          The answer is final: the program's call is not to be made after it,
+ *          as another thread may have opened the number again.
+ * -ENOLCK  there cannot be a tag, and the program's call is all that is left
+ */
+int shim_adoption_begin(int fd, descriptor_tag *ret);
 
 /* The same if this process has locked the file before; else 0. */
 descriptor_tag shim_adoption_known(int fd);

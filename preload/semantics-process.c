@@ -358,10 +358,13 @@ static int process_set(int fd, struct flock *request, enum shim_wait wait)
 	case F_RDLCK:
 	case F_WRLCK:
 		wish.tag = believed_tag(fd);
-		if (!wish.tag)
-			wish.tag = shim_adoption_begin(fd);
-		if (!wish.tag)
-			return refuse(fd, request, wait);
+		if (!wish.tag) {
+			int result = shim_adoption_begin(fd, &wish.tag);
+			if (result == -ENOLCK)
+				return refuse(fd, request, wait);
+			if (result < 0)
+				return result;
+		}
 		break;
 	default:
 		return refuse(fd, request, wait);
