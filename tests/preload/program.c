@@ -99,10 +99,10 @@ static void become_program(const struct program_start *start, const char *shim,
 	else
 		snprintf(path, sizeof path, "%s/%s", programs, arguments[0]);
 	clear_settings();
-	if (start->regime == SHIM) {
+	if (start->regime != NATIVE)
 		setenv("LD_PRELOAD", shim, 1);
-		setenv("RELOCK_SEMANTICS", "ofd", 1);
-	}
+	if (start->regime == PROCESS || start->regime == OFD)
+		setenv("RELOCK_SEMANTICS", start->regime == OFD ? "ofd" : "process", 1);
 	for (int i = 0; start->settings[i]; i++)
 		putenv(strdup(start->settings[i]));
 	prctl(PR_SET_PDEATHSIG, SIGKILL);

@@ -11,7 +11,12 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-enum regime { NATIVE, SHIM };
+/*
+ * NATIVE	without the shim
+ * SHIM		under it, and RELOCK_SEMANTICS only if `settings` say so
+ * PROCESS, OFD	under it, with that semantics
+ */
+enum regime { NATIVE, SHIM, PROCESS, OFD };
 
 enum { PROGRAM_ARGUMENTS_MAX = 8, PROGRAM_SETTINGS_MAX = 4, PROGRAM_OUTPUT_SIZE = 16384 };
 

@@ -185,9 +185,10 @@ static void fork_child_unlocks(void)
 	say(outside_view(0, 10));
 }
 
-/* A process that locks, leaves a child behind, and ends. */
+/* A process that locks, leaves a child behind, and ends.  Not before that runs:
+ * what a forked child has to do with its copy of the lock, it does then. */
 struct family {
-	int grandchild[2];
+	int grandchild[2], running[2];
 	bool is_killed;
 };
 
@@ -197,8 +198,11 @@ static void lock_and_leave_a_child(void *argument)
 
 	locked_open();
 	pid_t child = fork();
-	if (child == 0)
+	if (child == 0) {
+		signal_pipe(family->running[1]);
 		do_nothing(NULL);
+	}
+	await_pipe(family->running[0]);
 	if (write(family->grandchild[1], &child, sizeof child) != sizeof child)
 		give_up("pipe");
 	if (family->is_killed)
@@ -211,7 +215,7 @@ static void say_after_end(bool is_killed)
 	pid_t grandchild = 0;
 
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	if (pipe(family.grandchild) < 0)
+	if (pipe(family.grandchild) < 0 || pipe(family.running) < 0)
 		give_up("pipe");
 	pid_t child = start_child(lock_and_leave_a_child, &family);
 	if (read(family.grandchild[0], &grandchild, sizeof grandchild) != sizeof grandchild)

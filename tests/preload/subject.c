@@ -121,7 +121,7 @@ static short look_from_outside(off_t start, off_t length)
 	pid_t pid = fork();
 	if (pid == 0) {
 		struct flock lock = {.l_type = F_WRLCK, .l_start = start, .l_len = length};
-		int fd = open_file(O_RDWR);
+		int fd = open_file(O_RDONLY);
 		/* In a sandbox without OFD locks there are only legacy ones. */
 		if ((plain_fcntl(fd, F_OFD_GETLK, &lock) < 0 &&
 		     plain_fcntl(fd, F_GETLK, &lock) < 0) ||

@@ -99,7 +99,7 @@ static void locks_before_constructors(void **state)
 
 	(void)state;
 	assert_string_equal(program_says(&start), "POSIX POSIX");
-	start.regime = SHIM;
+	start.regime = OFD;
 	/* The first lock knows no settings yet, and is on a description of the
 	 * shim's own. */
 	assert_string_equal(program_says(&start), "none none");
@@ -113,13 +113,13 @@ static void uses_no_malloc(void **state)
 {
 	(void)state;
 	assert_string_equal(subject_says(NATIVE, "without_malloc"), "ok ok holder ok");
-	assert_string_equal(subject_says(SHIM, "without_malloc"), "ok ok holder ok");
+	assert_string_equal(subject_says(OFD, "without_malloc"), "ok ok holder ok");
 }
 
 static void works_in_signal_handlers(void **state)
 {
 	struct program_start start = {
-		.regime = SHIM,
+		.regime = OFD,
 		.arguments = {"preload-subject", "in_signal_handlers", fresh_file(), "fcntl"}};
 	char debug[128];
 
@@ -136,13 +136,13 @@ static void works_in_vfork_child(void **state)
 	(void)state;
 	/* The child has the parent's description, natively a process of its own. */
 	assert_string_equal(subject_says(NATIVE, "in_vfork_child"), "locked ok");
-	assert_string_equal(subject_says(SHIM, "in_vfork_child"), "locked ok");
+	assert_string_equal(subject_says(OFD, "in_vfork_child"), "locked ok");
 }
 
 static void threads_exclude_each_other(void **state)
 {
 	(void)state;
-	assert_string_equal(subject_says(SHIM, "threads_count"), "all-counted");
+	assert_string_equal(subject_says(OFD, "threads_count"), "all-counted");
 }
 
 /* Who holds the lock, row 12 */
@@ -154,34 +154,34 @@ static void row_12_holder_of_many_ranges(void **state)
 
 	(void)state;
 	assert_string_equal(subject_says(NATIVE, "holder_of_many"), expected);
-	assert_string_equal(subject_says(SHIM, "holder_of_many"), expected);
+	assert_string_equal(subject_says(OFD, "holder_of_many"), expected);
 }
 
 static void row_12_holder_whose_first_thread_ended(void **state)
 {
 	(void)state;
 	assert_string_equal(subject_says(NATIVE, "holder_without_first_thread"), "holder");
-	assert_string_equal(subject_says(SHIM, "holder_without_first_thread"), "holder");
+	assert_string_equal(subject_says(OFD, "holder_without_first_thread"), "holder");
 }
 
 static void row_12_holder_beside_our_own_description(void **state)
 {
 	(void)state;
 	assert_string_equal(subject_says(NATIVE, "holder_beside_ourselves"), "holder nobody");
-	assert_string_equal(subject_says(SHIM, "holder_beside_ourselves"), "holder nobody");
+	assert_string_equal(subject_says(OFD, "holder_beside_ourselves"), "holder nobody");
 }
 
 static void row_13_another_process_before_another_open(void **state)
 {
 	(void)state;
 	assert_string_equal(subject_says(NATIVE, "holder_besides_own_open"), "holder nobody");
-	assert_string_equal(subject_says(SHIM, "holder_besides_own_open"), "holder self");
+	assert_string_equal(subject_says(OFD, "holder_besides_own_open"), "holder self");
 }
 
 static void row_12_no_descriptors_left(void **state)
 {
 	(void)state;
-	assert_string_equal(subject_says(SHIM, "holder_without_descriptors"), "unknown ok");
+	assert_string_equal(subject_says(OFD, "holder_without_descriptors"), "unknown ok");
 }
 
 /* 0, as for a native holder in another pid namespace; never -1, which programs
@@ -195,7 +195,7 @@ static void check_out_of_sight(struct program_start ask)
 		skip();
 	}
 	struct program holder = program_start(&(struct program_start){
-		.regime = SHIM,
+		.regime = OFD,
 		.arguments = {"preload-subject", "hold_lock", fresh_file(), "fcntl"}});
 	program_words(&holder, 1);
 	assert_string_equal(program_says(&ask), "ok 0");
@@ -209,7 +209,7 @@ static void row_12_holder_of_another_user(void **state)
 	(void)state;
 	snprintf(file, sizeof file, "%s", fresh_file());
 	check_out_of_sight((struct program_start){
-		.regime = SHIM,
+		.regime = OFD,
 		.arguments = {"preload-subject", "ask_holder", file, "fcntl", NOBODY},
 	});
 }
@@ -223,7 +223,7 @@ static void row_12_holder_in_another_pid_namespace(void **state)
 	snprintf(file, sizeof file, "%s", fresh_file());
 	snprintf(subject, sizeof subject, "%s/preload-subject", getenv("RELOCK_TEST_PROGRAMS"));
 	check_out_of_sight((struct program_start){
-		.regime = SHIM,
+		.regime = OFD,
 		.arguments = {"/usr/bin/unshare", "--pid", "--fork", subject, "ask_holder", file,
 			      "fcntl"},
 	});
@@ -243,7 +243,7 @@ static void sandboxed_run(const char *rule, const char *subject_case, const char
 	snprintf(subject, sizeof subject, "%s/preload-subject", getenv("RELOCK_TEST_PROGRAMS"));
 	program_run(
 		&(struct program_start){
-			.regime = SHIM,
+			.regime = OFD,
 			.arguments = {"preload-sandbox", rule, "--", subject, subject_case,
 				      fresh_file(), "fcntl"},
 			.settings = {setting},
@@ -260,7 +260,7 @@ static void no_ofd_locks_at_all(void **state)
 
 	(void)state;
 	assert_string_equal(subject_says(NATIVE, "lock_and_unlock"), lost);
-	assert_string_equal(subject_says(SHIM, "lock_and_unlock"), kept);
+	assert_string_equal(subject_says(OFD, "lock_and_unlock"), kept);
 	for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
 		sandboxed_run(rules[i], "lock_and_unlock", "RELOCK_DEBUG=1", &output);
 		assert_string_equal(output.out, lost);
@@ -377,7 +377,7 @@ static const char *says_on_fuse_with(const char *setting, const char *subject_ca
 		skip();
 	}
 	return program_says(&(struct program_start){
-		.regime = SHIM,
+		.regime = OFD,
 		.arguments = {"preload-subject", subject_case, mount_point.file, "fcntl"},
 		.settings = {setting},
 	});
@@ -406,7 +406,7 @@ static void legacy_lock_on_fuse_is_unlocked_after_exec(void **state)
 {
 	(void)state;
 	assert_string_equal(says_on_fuse("exec_and_unlock"), "POSIX ok none");
-	assert_string_equal(subject_says(SHIM, "exec_and_unlock"), "OFDLCK ok none");
+	assert_string_equal(subject_says(OFD, "exec_and_unlock"), "OFDLCK ok none");
 }
 
 /* Whoever names the file in a policy knows what its server does. */
