@@ -278,8 +278,8 @@ bool await_block(pid_t tid, volatile const bool *done)
 int main(int argument_count, char **arguments)
 {
 	static const struct subject_case *const groups[] = {
-		subject_calls,  subject_opens,   subject_waits,  subject_holders,
-		subject_safety, subject_closers, subject_numbers};
+		subject_calls,   subject_opens,   subject_waits, subject_holders, subject_safety,
+		subject_closers, subject_numbers, subject_fork,  subject_exec};
 
 	if (argument_count < 4) {
 		fprintf(stderr, "usage: subject CASE FILE ENTRY [ARGUMENT]\n");
