@@ -278,8 +278,9 @@ bool await_block(pid_t tid, volatile const bool *done)
 int main(int argument_count, char **arguments)
 {
 	static const struct subject_case *const groups[] = {
-		subject_calls,   subject_opens,   subject_waits, subject_holders, subject_safety,
-		subject_closers, subject_numbers, subject_fork,  subject_exec,    subject_places};
+		subject_calls,  subject_opens,   subject_waits,   subject_holders,
+		subject_safety, subject_closers, subject_numbers, subject_fork,
+		subject_exec,   subject_signals, subject_threads, subject_places};
 
 	if (argument_count < 4) {
 		fprintf(stderr, "usage: subject CASE FILE ENTRY [ARGUMENT]\n");

@@ -22,7 +22,7 @@ struct subject_case {
 /* The cases of one file each, ended by one without a name. */
 extern const struct subject_case subject_calls[], subject_opens[], subject_waits[],
 	subject_holders[], subject_safety[], subject_closers[], subject_numbers[], subject_fork[],
-	subject_exec[], subject_places[];
+	subject_exec[], subject_signals[], subject_threads[], subject_places[];
 
 extern const char *subject_file;
 extern const char *subject_entry;
