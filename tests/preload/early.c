@@ -1,13 +1,15 @@
 /*
  * A program that locks before its main(): from .preinit_array, when libc itself
  * has not started, and from a library's constructor.  It says what kind of lock
- * each has become.
+ * each has become, whether they are held, and whether they are still held when
+ * another open of the file has been closed.
  */
 #include "early.h"
 
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static int preinit_fd = -1;
 
@@ -36,9 +38,24 @@ static void say_kind(int fd)
 		fclose(file);
 }
 
-int main(void)
+static void say_view(int asking, off_t start)
 {
+	struct flock lock = {.l_type = F_WRLCK, .l_start = start, .l_len = 1};
+
+	fcntl(asking, F_OFD_GETLK, &lock);
+	printf("%s ", lock.l_type == F_UNLCK ? "free" : "held");
+}
+
+int main(int argument_count, char **arguments)
+{
+	int asking = open(arguments[argument_count - 1], O_RDONLY | O_CLOEXEC);
+
 	say_kind(preinit_fd);
 	say_kind(early_constructor_fd);
+	say_view(asking, 0);
+	say_view(asking, 10);
+	close(open(arguments[argument_count - 1], O_RDONLY | O_CLOEXEC));
+	say_view(asking, 0);
+	say_view(asking, 10);
 	return 0;
 }

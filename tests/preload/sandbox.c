@@ -3,8 +3,8 @@
  *
  *	sandbox WHAT=ERROR... -- PROGRAM ARGUMENTS...
  *
- * WHAT is `ofd`, for fcntl with one of the F_OFD_ commands, or the name of a
- * system call from the list below.
+ * WHAT is `ofd`, for fcntl with one of the F_OFD_ commands, `dupfd_query`, for
+ * fcntl with F_DUPFD_QUERY, or the name of a system call from the list below.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -17,10 +17,27 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static const struct {
+#ifndef F_DUPFD_QUERY /* headers before Linux 6.10 */
+#define F_DUPFD_QUERY 1027
+#endif
+
+/* Of fcntl, the commands from first to last. */
+struct refused_call {
 	const char *name;
-	unsigned number;
-} calls[] = {{"ofd", SYS_fcntl}, {"statx", SYS_statx}, {"kcmp", SYS_kcmp}};
+	unsigned number, first, last;
+};
+
+static const struct refused_call calls[] = {
+	{"ofd", SYS_fcntl, F_OFD_GETLK, F_OFD_SETLKW},
+	{"dupfd_query", SYS_fcntl, F_DUPFD_QUERY, F_DUPFD_QUERY},
+	{.name = "statx", .number = SYS_statx},
+	{.name = "kcmp", .number = SYS_kcmp},
+	{.name = "pidfd_open", .number = SYS_pidfd_open},
+	{.name = "pidfd_getfd", .number = SYS_pidfd_getfd},
+	{.name = "process_vm_readv", .number = SYS_process_vm_readv},
+	{.name = "close_range", .number = SYS_close_range},
+	{.name = "memfd_create", .number = SYS_memfd_create},
+};
 
 static const struct {
 	const char *name;
@@ -33,18 +50,19 @@ static void load(struct sock_filter *at, size_t offset)
 }
 
 /* Appends the instructions for one rule. */
-static struct sock_filter *add_rule(struct sock_filter *at, unsigned call, unsigned error)
+static struct sock_filter *add_rule(struct sock_filter *at, const struct refused_call *call,
+				    unsigned error)
 {
 	struct sock_filter refuse = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error);
 
 	load(at++, offsetof(struct seccomp_data, nr));
-	if (call == SYS_fcntl) {
-		*at++ = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 4);
+	if (call->number == SYS_fcntl) {
+		*at++ = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call->number, 0, 4);
 		load(at++, offsetof(struct seccomp_data, args[1]));
-		*at++ = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, F_OFD_GETLK, 0, 2);
-		*at++ = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, F_OFD_SETLKW, 1, 0);
+		*at++ = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, call->first, 0, 2);
+		*at++ = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, call->last, 1, 0);
 	} else {
-		*at++ = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 1);
+		*at++ = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call->number, 0, 1);
 	}
 	*at++ = refuse;
 	return at;
@@ -58,9 +76,10 @@ static struct sock_filter *parse_rule(struct sock_filter *at, const char *rule)
 		return NULL;
 	for (size_t i = 0; i < sizeof calls / sizeof *calls; i++)
 		for (size_t j = 0; j < sizeof errors / sizeof *errors; j++)
-			if (strncmp(rule, calls[i].name, (size_t)(error - rule)) == 0 &&
+			if (strlen(calls[i].name) == (size_t)(error - rule) &&
+			    strncmp(rule, calls[i].name, (size_t)(error - rule)) == 0 &&
 			    strcmp(error + 1, errors[j].name) == 0)
-				return add_rule(at, calls[i].number, errors[j].number);
+				return add_rule(at, &calls[i], errors[j].number);
 	return NULL;
 }
 

@@ -16,6 +16,8 @@
 
 /* The program's own allocator, as in a program that locks a file inside it. */
 extern void *__libc_malloc(size_t size);
+extern void *__libc_calloc(size_t count, size_t size);
+extern void *__libc_realloc(void *memory, size_t size);
 static volatile bool malloc_is_forbidden;
 
 void *malloc(size_t size)
@@ -23,6 +25,20 @@ void *malloc(size_t size)
 	if (malloc_is_forbidden)
 		abort();
 	return __libc_malloc(size);
+}
+
+void *calloc(size_t count, size_t size)
+{
+	if (malloc_is_forbidden)
+		abort();
+	return __libc_calloc(count, size);
+}
+
+void *realloc(void *memory, size_t size)
+{
+	if (malloc_is_forbidden)
+		abort();
+	return __libc_realloc(memory, size);
 }
 
 static void without_malloc(void)
@@ -43,6 +59,34 @@ static void without_malloc(void)
 	say(question.l_pid == holder.pid ? "holder" : "?");
 	say_result(unset);
 	release_holder(&holder);
+}
+
+/* The rest of a lock's life, with several opens and many ranges. */
+static void life_without_malloc(void)
+{
+	int opens[3], failures = 0;
+
+	malloc_is_forbidden = true;
+	for (int i = 0; i < 3; i++)
+		opens[i] = open(subject_file, O_RDWR | O_CLOEXEC);
+	for (off_t at = 0; at < 300; at++)
+		failures += set_lock(opens[at % 3], F_WRLCK, at * 2, 1) < 0;
+	dup2(opens[0], 50);
+	dup3(opens[0], 51, O_CLOEXEC);
+	close(fcntl(50, F_DUPFD, 52));
+	close(dup(51));
+	close(opens[0]);
+	close_range(50, 51, 0);
+	close(opens[1]);
+	pid_t pid = fork();
+	if (pid == 0)
+		_exit(0);
+	waitpid(pid, NULL, 0);
+	execl("/no/such/program", "program", (char *)NULL);
+	closefrom(opens[2]);
+	malloc_is_forbidden = false;
+	say_number(failures);
+	say(outside_view(0, 0));
 }
 
 static struct {
@@ -163,9 +207,7 @@ static void threads_count(void)
 }
 
 const struct subject_case subject_safety[] = {
-	{"without_malloc", without_malloc},
-	{"in_signal_handlers", in_signal_handlers},
-	{"in_vfork_child", in_vfork_child},
-	{"threads_count", threads_count},
-	{0},
+	{"without_malloc", without_malloc},         {"life_without_malloc", life_without_malloc},
+	{"in_signal_handlers", in_signal_handlers}, {"in_vfork_child", in_vfork_child},
+	{"threads_count", threads_count},           {0},
 };

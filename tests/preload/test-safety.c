@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "program.h"
+#include "rows.h"
 
 #define NOBODY "65534"
 
@@ -34,6 +35,12 @@ static const char *subject_says(enum regime regime, const char *subject_case)
 }
 
 /* What it brings in */
+
+static void check_all(const char *subject_case, const char *native, const char *process,
+		      const char *ofd)
+{
+	check_columns(subject_case, NULL, NULL, "fcntl", &(struct columns){native, process, ofd});
+}
 
 static const char *readelf(const char *option)
 {
@@ -98,32 +105,34 @@ static void locks_before_constructors(void **state)
 	struct program_start start = {.arguments = {"preload-early", fresh_file()}};
 
 	(void)state;
-	assert_string_equal(program_says(&start), "POSIX POSIX");
-	start.regime = OFD;
+	assert_string_equal(program_says(&start), "POSIX POSIX held held free free");
 	/* The first lock knows no settings yet, and is on a description of the
 	 * shim's own. */
-	assert_string_equal(program_says(&start), "none none");
+	start.regime = PROCESS;
+	assert_string_equal(program_says(&start), "none none held held held held");
+	start.regime = OFD;
+	assert_string_equal(program_says(&start), "none none held held held held");
 	/* The first comes before libc has the environment, and must not be the
 	 * end of it: the second is as it says. */
+	start.regime = SHIM;
 	start.settings[0] = "RELOCK_SEMANTICS=none-such";
-	assert_string_equal(program_says(&start), "none none");
+	assert_string_equal(program_says(&start), "none none held held held held");
 }
 
 static void uses_no_malloc(void **state)
 {
 	(void)state;
-	assert_string_equal(subject_says(NATIVE, "without_malloc"), "ok ok holder ok");
-	assert_string_equal(subject_says(OFD, "without_malloc"), "ok ok holder ok");
+	check_all("without_malloc", "ok ok holder ok", "ok ok holder ok", "ok ok holder ok");
+	check_all("life_without_malloc", "0 free", "0 free", "0 free");
 }
 
-static void works_in_signal_handlers(void **state)
+static void check_signal_handlers(enum regime regime)
 {
 	struct program_start start = {
-		.regime = OFD,
+		.regime = regime,
 		.arguments = {"preload-subject", "in_signal_handlers", fresh_file(), "fcntl"}};
 	char debug[128];
 
-	(void)state;
 	assert_string_equal(program_says(&start), "0 0");
 	/* The stack must do for this, too. */
 	snprintf(debug, sizeof debug, "RELOCK_DEBUG=%s/debug", test_folder);
@@ -131,12 +140,19 @@ static void works_in_signal_handlers(void **state)
 	assert_string_equal(program_says(&start), "0 0");
 }
 
+static void works_in_signal_handlers(void **state)
+{
+	(void)state;
+	check_signal_handlers(PROCESS);
+	check_signal_handlers(OFD);
+}
+
 static void works_in_vfork_child(void **state)
 {
 	(void)state;
-	/* The child has the parent's description, natively a process of its own. */
-	assert_string_equal(subject_says(NATIVE, "in_vfork_child"), "locked ok");
-	assert_string_equal(subject_says(OFD, "in_vfork_child"), "locked ok");
+	/* In `ofd` the child has the parent's description, else it is a process
+	 * of its own. */
+	check_all("in_vfork_child", "locked ok", "locked ok", "locked ok");
 }
 
 static void threads_exclude_each_other(void **state)
@@ -153,40 +169,36 @@ static void row_12_holder_of_many_ranges(void **state)
 				       "holder holder holder holder holder holder nobody";
 
 	(void)state;
-	assert_string_equal(subject_says(NATIVE, "holder_of_many"), expected);
-	assert_string_equal(subject_says(OFD, "holder_of_many"), expected);
+	check_all("holder_of_many", expected, expected, expected);
 }
 
 static void row_12_holder_whose_first_thread_ended(void **state)
 {
 	(void)state;
-	assert_string_equal(subject_says(NATIVE, "holder_without_first_thread"), "holder");
-	assert_string_equal(subject_says(OFD, "holder_without_first_thread"), "holder");
+	check_all("holder_without_first_thread", "holder", "holder", "holder");
 }
 
 static void row_12_holder_beside_our_own_description(void **state)
 {
 	(void)state;
-	assert_string_equal(subject_says(NATIVE, "holder_beside_ourselves"), "holder nobody");
-	assert_string_equal(subject_says(OFD, "holder_beside_ourselves"), "holder nobody");
+	check_all("holder_beside_ourselves", "holder nobody", "holder nobody", "holder nobody");
 }
 
 static void row_13_another_process_before_another_open(void **state)
 {
 	(void)state;
-	assert_string_equal(subject_says(NATIVE, "holder_besides_own_open"), "holder nobody");
-	assert_string_equal(subject_says(OFD, "holder_besides_own_open"), "holder self");
+	check_all("holder_besides_own_open", "holder nobody", "holder nobody", "holder self");
 }
 
 static void row_12_no_descriptors_left(void **state)
 {
 	(void)state;
-	assert_string_equal(subject_says(OFD, "holder_without_descriptors"), "unknown ok");
+	check_all("holder_without_descriptors", "holder ok", "unknown ok", "unknown ok");
 }
 
 /* 0, as for a native holder in another pid namespace; never -1, which programs
  * pass to kill(2). */
-static void check_out_of_sight(struct program_start ask)
+static void check_out_of_sight(enum regime regime, const char *file, struct program_start ask)
 {
 	struct program_output output;
 
@@ -194,9 +206,9 @@ static void check_out_of_sight(struct program_start ask)
 		print_message("needs root\n");
 		skip();
 	}
+	ask.regime = regime;
 	struct program holder = program_start(&(struct program_start){
-		.regime = OFD,
-		.arguments = {"preload-subject", "hold_lock", fresh_file(), "fcntl"}});
+		.regime = regime, .arguments = {"preload-subject", "hold_lock", file, "fcntl"}});
 	program_words(&holder, 1);
 	assert_string_equal(program_says(&ask), "ok 0");
 	program_finish(&holder, &output);
@@ -204,74 +216,89 @@ static void check_out_of_sight(struct program_start ask)
 
 static void row_12_holder_of_another_user(void **state)
 {
-	char file[128];
+	const char *file = fresh_file();
+	struct program_start ask = {
+		.arguments = {"preload-subject", "ask_holder", file, "fcntl", NOBODY}};
 
 	(void)state;
-	snprintf(file, sizeof file, "%s", fresh_file());
-	check_out_of_sight((struct program_start){
-		.regime = OFD,
-		.arguments = {"preload-subject", "ask_holder", file, "fcntl", NOBODY},
-	});
+	check_out_of_sight(PROCESS, file, ask);
+	check_out_of_sight(OFD, file, ask);
 }
 
 /* With the /proc of the namespace outside, whose pids mean others here. */
 static void row_12_holder_in_another_pid_namespace(void **state)
 {
-	char file[128], subject[4096];
+	const char *file = fresh_file();
+	char subject[4096];
+	struct program_start ask = {.arguments = {"/usr/bin/unshare", "--pid", "--fork", subject,
+						  "ask_holder", file, "fcntl"}};
 
 	(void)state;
-	snprintf(file, sizeof file, "%s", fresh_file());
 	snprintf(subject, sizeof subject, "%s/preload-subject", getenv("RELOCK_TEST_PROGRAMS"));
-	check_out_of_sight((struct program_start){
-		.regime = OFD,
-		.arguments = {"/usr/bin/unshare", "--pid", "--fork", subject, "ask_holder", file,
-			      "fcntl"},
-	});
+	check_out_of_sight(PROCESS, file, ask);
+	check_out_of_sight(OFD, file, ask);
 }
 
 /* Where the kernel gives less */
 
-/* What `lock_and_unlock` says of an OFD lock, and of a legacy one. */
-static const char kept[] = "ok OFDLCK ok own OFDLCK ok ok none";
+/* What `lock_and_unlock` says of a lock of the process that is an OFD lock, of
+ * an OFD lock, and of a legacy one. */
+static const char kept_by_process[] = "ok none ok own none ok ok none";
+static const char kept_by_open[] = "ok OFDLCK ok own OFDLCK ok ok none";
 static const char lost[] = "ok POSIX ok own none ok ok none";
 
-static void sandboxed_run(const char *rule, const char *subject_case, const char *setting,
-			  struct program_output *ret)
+static const enum regime under_shim[] = {PROCESS, OFD};
+enum { UNDER_SHIM = sizeof under_shim / sizeof *under_shim };
+
+struct sandboxed {
+	enum regime regime;
+	const char *rule, *subject_case, *argument, *setting;
+};
+
+static void sandboxed_run(const struct sandboxed *wanted, struct program_output *ret)
 {
 	char subject[4096];
 
 	snprintf(subject, sizeof subject, "%s/preload-subject", getenv("RELOCK_TEST_PROGRAMS"));
 	program_run(
 		&(struct program_start){
-			.regime = OFD,
-			.arguments = {"preload-sandbox", rule, "--", subject, subject_case,
-				      fresh_file(), "fcntl"},
-			.settings = {setting},
+			.regime = wanted->regime,
+			.arguments = {"preload-sandbox", wanted->rule, "--", subject,
+				      wanted->subject_case, fresh_file(), "fcntl",
+				      wanted->argument},
+			.settings = {wanted->setting},
 		},
 		ret);
 	assert_int_equal(ret->status, 0);
 }
 
+static void check_without_ofd_locks(enum regime regime, const char *rule)
+{
+	static const char note[] = "no OFD locks here: legacy record locks instead";
+	struct sandboxed wanted = {regime, rule, "lock_and_unlock", NULL, "RELOCK_DEBUG=1"};
+	struct program_output output;
+
+	sandboxed_run(&wanted, &output);
+	assert_string_equal(output.out, lost);
+	const char *noted = strstr(output.error, note);
+	assert_non_null(noted);
+	assert_null(strstr(noted + 1, note));
+
+	wanted.setting = NULL;
+	sandboxed_run(&wanted, &output);
+	assert_string_equal(output.out, lost);
+	assert_string_equal(output.error, "");
+}
+
 static void no_ofd_locks_at_all(void **state)
 {
 	static const char *const rules[] = {"ofd=EINVAL", "ofd=EPERM", "ofd=ENOSYS"};
-	static const char note[] = "no OFD locks here: legacy record locks instead";
-	struct program_output output;
 
 	(void)state;
-	assert_string_equal(subject_says(NATIVE, "lock_and_unlock"), lost);
-	assert_string_equal(subject_says(OFD, "lock_and_unlock"), kept);
-	for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
-		sandboxed_run(rules[i], "lock_and_unlock", "RELOCK_DEBUG=1", &output);
-		assert_string_equal(output.out, lost);
-		const char *noted = strstr(output.error, note);
-		assert_non_null(noted);
-		assert_null(strstr(noted + 1, note));
-
-		sandboxed_run(rules[i], "lock_and_unlock", NULL, &output);
-		assert_string_equal(output.out, lost);
-		assert_string_equal(output.error, "");
-	}
+	check_all("lock_and_unlock", lost, kept_by_process, kept_by_open);
+	for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
+		for (size_t j = 0; j < UNDER_SHIM; j++)
+			check_without_ofd_locks(under_shim[j], rules[i]);
 }
 
 /* What fails there is what is wrong, and with the same error. */
@@ -286,32 +313,69 @@ static void no_ofd_locks_and_bad_arguments(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		strcpy(native, subject_says(NATIVE, cases[i]));
-		sandboxed_run("ofd=EINVAL", cases[i], NULL, &output);
-		assert_string_equal(output.out, native);
+		for (size_t j = 0; j < UNDER_SHIM; j++) {
+			sandboxed_run(&(struct sandboxed){under_shim[j], "ofd=EINVAL", cases[i],
+							  NULL, NULL},
+				      &output);
+			assert_string_equal(output.out, native);
+		}
 	}
 }
 
+/* The holder cannot be found without it, and that is all. */
 static void no_statx(void **state)
 {
 	struct program_output output;
 
 	(void)state;
-	sandboxed_run("statx=ENOSYS", "lock_and_unlock", NULL, &output);
-	assert_string_equal(output.out, kept);
-	/* The holder cannot be found, and that is all. */
-	sandboxed_run("statx=ENOSYS", "holder_of_many", NULL, &output);
-	assert_string_equal(output.out, "unknown unknown unknown unknown unknown unknown unknown "
-					"unknown unknown unknown unknown unknown unknown unknown "
-					"nobody");
+	for (size_t i = 0; i < UNDER_SHIM; i++) {
+		sandboxed_run(&(struct sandboxed){under_shim[i], "statx=ENOSYS", "lock_and_unlock",
+						  NULL, NULL},
+			      &output);
+		assert_string_equal(output.out,
+				    under_shim[i] == PROCESS ? kept_by_process : kept_by_open);
+		sandboxed_run(&(struct sandboxed){under_shim[i], "statx=ENOSYS", "holder_of_many",
+						  NULL, NULL},
+			      &output);
+		assert_string_equal(output.out,
+				    "unknown unknown unknown unknown unknown unknown unknown "
+				    "unknown unknown unknown unknown unknown unknown unknown "
+				    "nobody");
+	}
 }
 
-static void no_kcmp(void **state)
+/* System calls that containers refuse: everything goes on without them. */
+static void refused_calls(void **state)
 {
+	static const char *const rules[] = {
+		"kcmp=EPERM",          "dupfd_query=EINVAL",     "pidfd_open=EPERM",
+		"pidfd_getfd=EPERM",   "process_vm_readv=EPERM", "close_range=ENOSYS",
+		"memfd_create=ENOSYS",
+	};
+	static const struct {
+		const char *subject_case, *argument, *process;
+	} cases[] = {
+		{"life", NULL, "ok write ok write ok free free write free"},
+		{"closer", "closefrom", "free held held free"},
+		{"duplicate", "dup", "held free held free held free held free"},
+		{"child", "fork", "parent's EAGAIN ok ok held free ok -----wwwww- -----------"},
+		{"exec", "execve", "wwwwwwwwww- own ok -----wwwww- -----wwwww- -----------"},
+		{"cycle", NULL, "returns EDEADLK"},
+		{"others_pid", NULL, "write 20 30 child write 20 0 child free"},
+	};
 	struct program_output output;
 
 	(void)state;
-	sandboxed_run("kcmp=EPERM", "others_pid", NULL, &output);
-	assert_string_equal(output.out, "write 20 30 child write 20 0 child free");
+	for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
+		for (size_t j = 0; j < sizeof cases / sizeof *cases; j++) {
+			sandboxed_run(&(struct sandboxed){PROCESS, rules[i], cases[j].subject_case,
+							  cases[j].argument, NULL},
+				      &output);
+			if (strcmp(output.out, cases[j].process) != 0)
+				fail_msg("%s with %s:\n    said     %s\n    expected %s",
+					 cases[j].subject_case, rules[i], output.out,
+					 cases[j].process);
+		}
 }
 
 /* FUSE: the calls stay as the program made them. */
@@ -370,52 +434,52 @@ static int unmount_fuse(void **state)
 	return rmdir(mount_point.folder);
 }
 
-static const char *says_on_fuse_with(const char *setting, const char *subject_case)
+static void check_on_fuse_with(const char *setting, const char *subject_case, const char *expected)
 {
 	if (!mount_point.is_mounted) {
 		print_message("needs /dev/fuse\n");
 		skip();
 	}
-	return program_says(&(struct program_start){
-		.regime = OFD,
-		.arguments = {"preload-subject", subject_case, mount_point.file, "fcntl"},
-		.settings = {setting},
-	});
+	for (size_t i = 0; i < UNDER_SHIM; i++)
+		assert_string_equal(program_says(&(struct program_start){
+					    .regime = under_shim[i],
+					    .arguments = {"preload-subject", subject_case,
+							  mount_point.file, "fcntl"},
+					    .settings = {setting}}),
+				    expected);
 }
 
-static const char *says_on_fuse(const char *subject_case)
+static void check_on_fuse(const char *subject_case, const char *expected)
 {
-	return says_on_fuse_with(NULL, subject_case);
+	check_on_fuse_with(NULL, subject_case, expected);
 }
 
 static void legacy_locks_on_fuse(void **state)
 {
 	(void)state;
-	assert_string_equal(says_on_fuse("lock_and_unlock"), lost);
+	check_on_fuse("lock_and_unlock", lost);
 }
 
 /* What was learned of a descriptor is not believed of the next of its number. */
 static void legacy_locks_on_fuse_after_ofd_locks(void **state)
 {
 	(void)state;
-	assert_string_equal(says_on_fuse("lock_through_used_number"),
-			    "ok ok ok POSIX ok own none ok ok none");
+	check_on_fuse("lock_through_used_number", "ok ok ok POSIX ok own none ok ok none");
 }
 
 static void legacy_lock_on_fuse_is_unlocked_after_exec(void **state)
 {
 	(void)state;
-	assert_string_equal(says_on_fuse("exec_and_unlock"), "POSIX ok none");
-	assert_string_equal(subject_says(OFD, "exec_and_unlock"), "OFDLCK ok none");
+	check_on_fuse("exec_and_unlock", "POSIX ok none");
+	check_all("exec_and_unlock", "POSIX ok none", "none ok none", "OFDLCK ok none");
 }
 
 /* Whoever names the file in a policy knows what its server does. */
 static void ofd_locks_on_fuse_by_policy(void **state)
 {
 	(void)state;
-	assert_string_equal(says_on_fuse_with("RELOCK_POLICY=*=ofd", "lock_and_unlock"), kept);
-	assert_string_equal(says_on_fuse_with("RELOCK_POLICY=other=ofd", "lock_and_unlock"), lost);
-	assert_string_equal(says_on_fuse_with("RELOCK_SEMANTICS=ofd", "lock_and_unlock"), lost);
+	check_on_fuse_with("RELOCK_POLICY=*=ofd", "lock_and_unlock", kept_by_open);
+	check_on_fuse_with("RELOCK_POLICY=other=ofd", "lock_and_unlock", lost);
 }
 
 static const struct CMUnitTest tests[] = {
@@ -437,7 +501,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(no_ofd_locks_at_all),
 	cmocka_unit_test(no_ofd_locks_and_bad_arguments),
 	cmocka_unit_test(no_statx),
-	cmocka_unit_test(no_kcmp),
+	cmocka_unit_test(refused_calls),
 	cmocka_unit_test_setup_teardown(legacy_locks_on_fuse, mount_fuse, unmount_fuse),
 	cmocka_unit_test_setup_teardown(legacy_locks_on_fuse_after_ofd_locks, mount_fuse,
 					unmount_fuse),
