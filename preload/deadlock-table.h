@@ -118,7 +118,7 @@ struct deadlock_view {
 
 enum { DEADLOCK_SCRATCH_SIZE = 16384 };
 
-/* 0, -ENOMEM, or -E2BIG beyond any reason.  What was announced before this process announced its wait is
- * in it; what comes later will see this wait. */
+/* 0, -ENOMEM, or -E2BIG beyond any reason.  What was announced before this
+ * process announced its wait is in it; what comes later will see this wait. */
 int deadlock_table_view(const struct deadlock_table *table, struct deadlock_view *ret);
 void deadlock_view_free(struct deadlock_view *view);
