@@ -6,9 +6,11 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -18,12 +20,15 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "deadlock.h"
 #include "debug.h"
 #include "gate.h"
 #include "private-fd.h"
+
+enum { PATIENCE_S = 20 };
 
 /* In place of the shim's own */
 
@@ -296,10 +301,56 @@ int locker_do(struct peer *locker, struct locker_order order)
 	return peer_hear(locker);
 }
 
+static bool task_waits(pid_t pid, const char *tid)
+{
+	char path[64], line[64] = "", expected[32];
+
+	snprintf(path, sizeof path, "/proc/%d/task/%.16s/syscall", (int)pid, tid);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t length = fd < 0 ? -1 : read(fd, line, sizeof line - 1);
+	if (fd >= 0)
+		close(fd);
+	/* The number, the descriptor, the command. */
+	snprintf(expected, sizeof expected, "%ld 0x", (long)SYS_fcntl);
+	const char *command = length > 0 ? strchr(line + strlen(expected), ' ') : NULL;
+	return command && strncmp(line, expected, strlen(expected)) == 0 &&
+	       strtol(command, NULL, 16) == F_OFD_SETLKW;
+}
+
+static bool any_task_waits(pid_t pid)
+{
+	char path[32];
+	bool found = false;
+
+	snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
+	DIR *tasks = opendir(path);
+	if (!tasks)
+		return false;
+	for (struct dirent *entry; !found && (entry = readdir(tasks));)
+		found = entry->d_name[0] != '.' && task_waits(pid, entry->d_name);
+	closedir(tasks);
+	return found;
+}
+
+void locker_await_wait(pid_t pid, pid_t tid)
+{
+	char name[16];
+	struct timespec start, now;
+
+	snprintf(name, sizeof name, "%d", (int)tid);
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	while (!(tid ? task_waits(pid, name) : any_task_waits(pid))) {
+		sched_yield();
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		if (now.tv_sec - start.tv_sec > PATIENCE_S)
+			fail_msg("the locker never waited");
+	}
+}
+
 void locker_block(struct peer *locker, struct locker_order order)
 {
 	locker_order(locker, order);
-	wait_until_blocked(locker->pid, SYS_fcntl);
+	locker_await_wait(locker->pid, 0);
 }
 
 void locker_end(struct peer *locker)

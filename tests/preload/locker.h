@@ -39,7 +39,11 @@ struct peer locker_start(locker_prepare *prepare);
 void locker_order(struct peer *locker, struct locker_order order);
 /* ... and hears the result. */
 int locker_do(struct peer *locker, struct locker_order order);
-/* ... and waits until it is blocked. */
+/* Waits until a thread, or any if `tid` is 0, is in F_OFD_SETLKW.  (Any fcntl
+ * will not do: while somebody reads /proc/locks, each one sleeps for a moment,
+ * those of the search among them.) */
+void locker_await_wait(pid_t pid, pid_t tid);
+/* ... and waits until it waits for its lock. */
 void locker_block(struct peer *locker, struct locker_order order);
 void locker_end(struct peer *locker);
 

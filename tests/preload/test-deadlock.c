@@ -566,12 +566,12 @@ static void row_15_a_wait_in_a_handler_is_a_link_and_so_is_the_outer_one(void **
 	locker_block(&a, WRITE(1));
 	kill(a.pid, SIGUSR1);
 	await_handler(1);
-	wait_until_blocked(a.pid, SYS_fcntl);
+	locker_await_wait(a.pid, 0);
 	assert_int_equal(locker_do(&c, WRITE(0)), -EDEADLK);
 	assert_int_equal(locker_do(&c, RELEASE), 0);
 	locker_end(&c);
 	await_handler(2);
-	wait_until_blocked(a.pid, SYS_fcntl);
+	locker_await_wait(a.pid, 0);
 	assert_int_equal(locker_do(&b, WRITE(0)), -EDEADLK);
 	end_pair(&a, &b);
 }
@@ -622,7 +622,7 @@ static void row_14_both_threads_of_a_process_wait(void **state)
 	locker_block(&a, IN_THREAD(1));
 	assert_int_equal(peer_hear(&a), 0);
 	locker_order(&a, WRITE(2));
-	wait_until_task_blocked(a.pid, a.pid, SYS_fcntl);
+	locker_await_wait(a.pid, a.pid);
 	assert_int_equal(locker_do(&b, WRITE(0)), -EDEADLK);
 	assert_int_equal(locker_do(&c, WRITE(0)), -EDEADLK);
 	assert_int_equal(locker_do(&b, RELEASE), 0);
@@ -643,7 +643,7 @@ static void row_8_a_child_holds_nothing_and_so_is_no_link(void **state)
 	assert_int_equal(locker_do(&b, WRITE(1)), 0);
 	locker_block(&b, WRITE(0));
 	pid_t child = locker_do(&a, IN_CHILD(1));
-	wait_until_blocked(child, SYS_fcntl);
+	locker_await_wait(child, 0);
 	assert_true(peer_is_silent(&a));
 	peer_kill(&b);
 	assert_int_equal(peer_hear(&a), 0);
@@ -659,7 +659,7 @@ static void row_8_a_child_leaves_the_waits_of_its_parent(void **state)
 	locker_block(&a, IN_THREAD(1));
 	assert_int_equal(peer_hear(&a), 0);
 	pid_t child = locker_do(&a, IN_CHILD(1));
-	wait_until_blocked(child, SYS_fcntl);
+	locker_await_wait(child, 0);
 	assert_int_equal(locker_do(&b, WRITE(0)), -EDEADLK);
 	/* Before it gets the lock. */
 	kill(child, SIGKILL);
