@@ -29,12 +29,23 @@ static bool is_held(int asking, off_t start, off_t length)
 	return lock.l_type != F_UNLCK;
 }
 
+static pthread_barrier_t all_there;
+static void *(*each_thread)(void *number);
+
+static void *run_thread(void *number)
+{
+	pthread_barrier_wait(&all_there);
+	return each_thread(number);
+}
+
 static void run_threads(void *(*function)(void *number))
 {
 	pthread_t threads[THREADS];
 
+	each_thread = function;
+	pthread_barrier_init(&all_there, NULL, THREADS);
 	for (long i = 0; i < THREADS; i++)
-		pthread_create(&threads[i], NULL, function, (void *)i);
+		pthread_create(&threads[i], NULL, run_thread, (void *)i);
 	for (int i = 0; i < THREADS; i++)
 		pthread_join(threads[i], NULL);
 	say_number(failures);
@@ -99,24 +110,40 @@ static void threads_in_own_files(void)
 	run_threads(live_in_own_file);
 }
 
-/* Half of them lock through the open of all, half make duplicates of it. */
+/* Half of them lock through the open of all, half make duplicates of it as long
+ * as those do, and close them. */
+enum { LOCKERS = THREADS / 2, CLOSERS = THREADS - LOCKERS };
+
 static int shared_fd;
+static _Atomic unsigned closes, lockers_left = LOCKERS;
+
+/* Until a close that began after this has ended: not one that each of them may
+ * have been counting. */
+static void await_closes(void)
+{
+	unsigned before = closes;
+
+	while (closes - before <= CLOSERS)
+		sched_yield();
+}
 
 static void *use_one_open(void *number)
 {
 	long byte = (long)number;
 
-	for (int round = 0; round < ROUNDS; round++) {
-		if (byte % 2) {
+	if (byte >= LOCKERS) {
+		for (; lockers_left; closes++)
 			failures += close(dup(shared_fd)) < 0;
-			continue;
-		}
+		return NULL;
+	}
+	for (int round = 0; round < ROUNDS / 20; round++) {
 		failures += set_lock(shared_fd, F_WRLCK, byte, 1) < 0;
-		sched_yield();
+		await_closes();
 		lost += !is_held(asking_one_file, byte, 1);
 		failures += set_lock(shared_fd, F_UNLCK, byte, 1) < 0;
 		failures += is_held(asking_one_file, byte, 1);
 	}
+	lockers_left--;
 	return NULL;
 }
 

@@ -23,7 +23,9 @@
 		       "wwwwwwwwww- -----wwwww- -----------",                                      \
 		       "-----wwwww- -----wwwww- -----------")
 
-/* The parent is killed, then the child. */
+/* The parent closes, or is killed; then the child is. */
+#define CLOSED(maker)                                                                              \
+	ROW_OF("05", "closed_while_inherited", maker, FCNTL, "free free", "free free", "held free")
 #define OUTLIVED(maker)                                                                            \
 	ROW_OF("09", "outlived", maker, FCNTL, "free free", "free free", "held free")
 
@@ -69,14 +71,25 @@ static const struct CMUnitTest tests[] = {
 	CHILD_THAT_EXECUTES("popen"),
 	ROW("08", "spawn_file_actions", FCNTL, "wwwwwwwwww- ----------- -----------",
 	    "wwwwwwwwww- wwwww------ -----------", "wwwwwwwwww- wwwwwwwwww- -----------"),
+	CLOSED("fork"),
 	OUTLIVED("fork"),
+	CLOSED("_Fork"),
 	OUTLIVED("_Fork"),
+	CLOSED("clone"),
 	OUTLIVED("clone"),
 #ifdef SYS_fork
+	CLOSED("SYS_fork"),
 	OUTLIVED("SYS_fork"),
 #endif
+	CLOSED("SYS_clone"),
 	OUTLIVED("SYS_clone"),
+	CLOSED("SYS_clone3"),
 	OUTLIVED("SYS_clone3"),
+	/* A child that nobody sees come gives nothing back until it locks or
+	 * closes, or ends. */
+	CHILD("unseen"),
+	CLOSED("unseen"),
+	ROW_OF("09", "outlived", "unseen", FCNTL, "free free", "held free", "held free"),
 	ROW("09", "outlived_by_spawned", FCNTL, "free free", "free free", "held free"),
 	ROW("09", "outlived_by_unpreloaded", FCNTL, "free free", "free free", "held free"),
 	ROW("09", "daemonized", FCNTL, "free ok held ok -----wwwww- -----------",
