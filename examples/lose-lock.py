@@ -4,7 +4,7 @@ other part of it (a library, a backup thread) opens and closes the same file.
 With a legacy record lock, that close drops the lock without a word.
 
     python3 lose-lock.py                          loses it
-    relock exec --semantics ofd python3 lose-lock.py   keeps it
+    relock exec python3 lose-lock.py   keeps it
 """
 import os
 import sys
