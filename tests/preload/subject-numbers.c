@@ -5,8 +5,10 @@
  */
 #include <errno.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "subject.h"
@@ -117,6 +119,11 @@ static void close_everything_else(void)
 	say_end_of_lock(fd);
 }
 
+static void close_from_there(void *first)
+{
+	closefrom(*(int *)first);
+}
+
 /* Two open files of it below, one of which goes with the rest. */
 static void close_everything_but_one(void)
 {
@@ -131,6 +138,55 @@ static void close_everything_but_one(void)
 	say_map();
 	close(low);
 	say_map();
+}
+
+static bool is_held(int fd)
+{
+	struct flock lock = {.l_type = F_WRLCK};
+	char path[64];
+
+	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+	int asking = open(path, O_RDONLY | O_CLOEXEC);
+	if (asking < 0 || fcntl(asking, F_OFD_GETLK, &lock) < 0)
+		give_up(path);
+	close(asking);
+	return lock.l_type != F_UNLCK;
+}
+
+static int count_held(const int *fds, int count)
+{
+	int held = 0;
+
+	for (int i = 0; i < count; i++)
+		held += is_held(fds[i]);
+	return held;
+}
+
+/* So many that the shim's cannot be close by, before and after everything above
+ * the program's own is closed; and after a child had them. */
+static void close_everything_with_many_locks(void)
+{
+	enum { FILES = 40 };
+	int fds[FILES], failed = 0;
+
+	for (int i = 0; i < FILES; i++)
+		fds[i] = memfd_create("one of many", MFD_CLOEXEC);
+	for (int i = 0; i < FILES; i++)
+		failed += set_lock(fds[i], F_WRLCK, 0, 10) < 0;
+	say_number(failed);
+	int first = fds[FILES - 1] + 1;
+	close_range((unsigned)first, ~0U, 0);
+	closefrom(first);
+	for (int number = first; number < 3 * NUMBERS; number++)
+		close(number);
+	waitpid(start_child(close_from_there, &first), NULL, 0);
+	for (int i = 0; i < FILES; i++)
+		failed += set_lock(fds[i], F_WRLCK, 5, 10) < 0;
+	for (int i = 0; i < FILES; i += 2)
+		failed += set_lock(fds[i], F_UNLCK, 0, 0) < 0;
+	say_number(failed);
+	/* Natively this closes a descriptor of each, and comes last. */
+	say_number(count_held(fds, FILES));
 }
 
 /* What open(2) promises, and how programs put files in the place of 0 to 2. */
@@ -235,6 +291,7 @@ const struct subject_case subject_numbers[] = {
 	{"close_number", close_number},
 	{"close_everything_else", close_everything_else},
 	{"close_everything_but_one", close_everything_but_one},
+	{"close_everything_with_many_locks", close_everything_with_many_locks},
 	{"lowest_numbers", lowest_numbers},
 	{"lowest_numbers_before_lock", lowest_numbers_before_lock},
 	{"up_to_the_limit", up_to_the_limit},

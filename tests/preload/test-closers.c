@@ -74,6 +74,7 @@ static const struct CMUnitTest tests[] = {
 	SAME("06", "close_everything_else", FCNTL, "0 held held held ok free ok held free"),
 	ROW("06", "close_everything_but_one", FCNTL, "----------- ok ----------- -----------",
 	    "wwwww------ ok --www------ -----------", "wwwww------ ok --www------ -----------"),
+	SAME("06", "close_everything_with_many_locks", FCNTL, "0 0 20"),
 	SAME("06", "lowest_numbers", FCNTL, "0 1 2 held"),
 	SAME("06", "lowest_numbers_before_lock", FCNTL, "0 1 2 held"),
 	/* One of them is the shim's. */
