@@ -75,6 +75,21 @@ enum locked_file_kind shim_adoption_kind(int fd)
 	return choice == SHIM_OFD ? LOCKED_BY_OPEN : LOCKED_BY_PROCESS;
 }
 
+/*
+ * There was no room to note a file: it has the program's own calls then, and
+ * every file that is not known yet has them from now on.  Were it noted after
+ * all with its next lock, the shim's description would conflict with the legacy
+ * lock that is there, and closing one would take that away.
+ */
+static _Atomic bool is_out_of_room;
+
+static void note_out_of_room(void)
+{
+	if (!atomic_exchange(&is_out_of_room, true))
+		shim_debug_note("no memory for more files: legacy record locks for all that are "
+				"not known yet");
+}
+
 static uint8_t access_mode(int flags)
 {
 	switch (flags & O_ACCMODE) {
@@ -103,8 +118,7 @@ static uint32_t make_file(const struct stat *stat, int fd, uint8_t access)
 	enum locked_file_kind kind = shim_adoption_kind(fd);
 	int result = -EINVAL;
 
-	shim_watch_forks();
-	uint32_t number = locked_file_add(stat, kind);
+	uint32_t number = shim_watch_forks() ? locked_file_add(stat, kind) : 0;
 	if (!number || kind != LOCKED_BY_PROCESS)
 		return number;
 	if (S_ISREG(stat->st_mode))
@@ -201,7 +215,7 @@ static int adopt(int fd, bool may_make, descriptor_tag *ret)
 			shim_closing_unseen(fd);
 			continue;
 		}
-		if (!file && may_make)
+		if (!file && may_make && !atomic_load(&is_out_of_room))
 			file = make_file(&stat, fd, access_mode(flags));
 		if (file) {
 			*ret = bind(fd, file, access_mode(flags));
@@ -219,6 +233,8 @@ int shim_adoption_begin(int fd, descriptor_tag *ret)
 	shim_handover_receive();
 	shim_gate_enter(&gate);
 	int result = adopt(fd, true, ret);
+	if (result == -ENOLCK)
+		note_out_of_room();
 	shim_gate_leave(&gate);
 	return result;
 }

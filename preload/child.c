@@ -28,19 +28,20 @@ enum { PAGE_SIZE = 4096 };
 __thread int shim_vfork_depth __attribute__((tls_model("initial-exec")));
 _Atomic(_Atomic uint32_t *) shim_tables_alive;
 
-void shim_watch_forks(void)
+bool shim_watch_forks(void)
 {
 	if (atomic_load_explicit(&shim_tables_alive, memory_order_relaxed))
-		return;
+		return true;
 
 	long address = raw_syscall(SYS_mmap, 0, PAGE_SIZE, PROT_READ | PROT_WRITE,
 				   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (address < 0 && address > -4096)
-		return;
+		return false;
 	raw_syscall(SYS_madvise, address, PAGE_SIZE, MADV_WIPEONFORK, 0, 0, 0);
 	_Atomic uint32_t *alive = (_Atomic uint32_t *)address;
 	atomic_store(alive, (uint32_t)raw_getpid());
 	atomic_store_explicit(&shim_tables_alive, alive, memory_order_release);
+	return true;
 }
 
 void shim_remain_owner(void)

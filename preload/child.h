@@ -39,8 +39,9 @@ static inline void shim_check_fork(void)
  * question costs a system call. */
 bool shim_is_foreign(void);
 
-/* There will be something in the tables.  Inside the gate. */
-void shim_watch_forks(void);
+/* There will be something in the tables.  Inside the gate.  False: there is no
+ * memory, and there must be nothing, or a child would take it for its own. */
+bool shim_watch_forks(void);
 /* In a child that shares its parent's descriptors, though not its memory
  * (clone(2) with CLONE_FILES): that is one owner of locks, and goes on. */
 void shim_remain_owner(void);

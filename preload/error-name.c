@@ -22,20 +22,34 @@ static const char *error_name(int error)
 		return "EINVAL";
 	case EIO:
 		return "EIO";
+	case ELOOP:
+		return "ELOOP";
+	case EMFILE:
+		return "EMFILE";
+	case ENFILE:
+		return "ENFILE";
+	case ENOENT:
+		return "ENOENT";
 	case ENOLCK:
 		return "ENOLCK";
 	case ENOMEM:
 		return "ENOMEM";
 	case ENOSYS:
 		return "ENOSYS";
+	case ENXIO:
+		return "ENXIO";
 	case EOPNOTSUPP:
 		return "EOPNOTSUPP";
 	case EOVERFLOW:
 		return "EOVERFLOW";
 	case EPERM:
 		return "EPERM";
+	case EROFS:
+		return "EROFS";
 	case ESTALE:
 		return "ESTALE";
+	case ETXTBSY:
+		return "ETXTBSY";
 	default:
 		return NULL;
 	}

@@ -382,8 +382,9 @@ __attribute__((constructor(101))) void shim_handover_receive(void)
 		    (pid_t)pid != raw_getpid())
 			return;
 		shim_gate_enter(&gate);
-		shim_watch_forks();
-		while (*reader.at && get_file(&reader))
+		/* Without memory they stay locked, as in a program without the shim. */
+		bool has_room = shim_watch_forks();
+		while (has_room && *reader.at && get_file(&reader))
 			;
 		shim_gate_leave(&gate);
 		return;

@@ -7,13 +7,13 @@
 
 enum { BUCKETS = 512 };
 
-static struct pool pool = POOL(struct locked_file);
+static struct pool pool;
 static uint32_t buckets[BUCKETS];
 _Atomic uint32_t locked_file_count;
 
 struct locked_file *locked_file_at(uint32_t number)
 {
-	return pool_at(&pool, number);
+	return pool_at(&pool, sizeof(struct locked_file), number);
 }
 
 /* Inode numbers of files that were made one after the other differ in their
@@ -34,10 +34,10 @@ uint32_t locked_file_find(const struct stat *stat)
 
 uint32_t locked_file_add(const struct stat *stat, enum locked_file_kind kind)
 {
-	uint32_t number = pool_take(&pool);
+	uint32_t number = pool_take(&pool, sizeof(struct locked_file));
 
 	if (number > LOCKED_FILE_MAX) {
-		pool_give_back(&pool, number);
+		pool_give_back(&pool, sizeof(struct locked_file), number);
 		number = 0;
 	}
 	if (!number)
@@ -72,7 +72,7 @@ void locked_file_remove(uint32_t number)
 	atomic_store(&file->sole, 0);
 	if (fd >= 0)
 		shim_private_close(fd);
-	pool_give_back(&pool, number);
+	pool_give_back(&pool, sizeof(struct locked_file), number);
 	atomic_fetch_sub_explicit(&locked_file_count, 1, memory_order_relaxed);
 }
 

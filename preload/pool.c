@@ -6,9 +6,9 @@
 
 #include "raw.h"
 
-static uint32_t objects_per_chunk(const struct pool *pool)
+static uint32_t objects_per_chunk(size_t object_size)
 {
-	return POOL_CHUNK_SIZE / pool->object_size;
+	return POOL_CHUNK_SIZE / (uint32_t)object_size;
 }
 
 static bool map_chunk(struct pool *pool, uint32_t index)
@@ -26,33 +26,33 @@ static bool map_chunk(struct pool *pool, uint32_t index)
 	return true;
 }
 
-uint32_t pool_take(struct pool *pool)
+uint32_t pool_take(struct pool *pool, size_t object_size)
 {
 	uint32_t number = pool->free;
 
 	if (number) {
-		memcpy(&pool->free, pool_at(pool, number), sizeof pool->free);
+		memcpy(&pool->free, pool_at(pool, object_size, number), sizeof pool->free);
 		return number;
 	}
-	if (!map_chunk(pool, pool->used / objects_per_chunk(pool)))
+	if (!map_chunk(pool, pool->used / objects_per_chunk(object_size)))
 		return 0;
 	return ++pool->used;
 }
 
-void pool_give_back(struct pool *pool, uint32_t number)
+void pool_give_back(struct pool *pool, size_t object_size, uint32_t number)
 {
-	memcpy(pool_at(pool, number), &pool->free, sizeof pool->free);
+	memcpy(pool_at(pool, object_size, number), &pool->free, sizeof pool->free);
 	pool->free = number;
 }
 
-bool pool_reserve(struct pool *pool, uint32_t count)
+bool pool_reserve(struct pool *pool, size_t object_size, uint32_t count)
 {
 	uint32_t number = pool->free;
 
 	for (; count && number; count--)
-		memcpy(&number, pool_at(pool, number), sizeof number);
-	return count == 0 || (map_chunk(pool, pool->used / objects_per_chunk(pool)) &&
-			      map_chunk(pool, (pool->used + count - 1) / objects_per_chunk(pool)));
+		memcpy(&number, pool_at(pool, object_size, number), sizeof number);
+	return count == 0 || (map_chunk(pool, pool->used / objects_per_chunk(object_size)) &&
+			      map_chunk(pool, (pool->used + count - 1) / objects_per_chunk(object_size)));
 }
 
 void pool_reset(struct pool *pool)

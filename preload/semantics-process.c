@@ -80,7 +80,9 @@ static descriptor_tag believed_tag(int fd)
 
 	if (!tag_file(tag))
 		return 0;
-	if (raw_fstat(fd, &stat) == 0 && locked_file_is(file_of(tag), &stat))
+	/* No word of the file is no word against it: EIO, ESTALE, ENOMEM. */
+	int result = raw_fstat(fd, &stat);
+	if (result == 0 ? locked_file_is(file_of(tag), &stat) : result != -EBADF)
 		return tag;
 	shim_gate_enter(&gate);
 	if (descriptor_tag_of(fd) == tag)

@@ -3,11 +3,11 @@
 
 #include "pool.h"
 
-static struct pool pool = POOL(struct span);
+static struct pool pool;
 
 static struct span *at(uint32_t number)
 {
-	return pool_at(&pool, number);
+	return pool_at(&pool, sizeof(struct span), number);
 }
 
 const struct span *span_at(uint32_t number)
@@ -18,12 +18,12 @@ const struct span *span_at(uint32_t number)
 bool spans_reserve(void)
 {
 	/* The new one, and what is left behind it of one that it splits. */
-	return pool_reserve(&pool, 2);
+	return pool_reserve(&pool, sizeof(struct span), 2);
 }
 
 static uint32_t make(struct span span)
 {
-	uint32_t number = pool_take(&pool);
+	uint32_t number = pool_take(&pool, sizeof(struct span));
 
 	*at(number) = span;
 	return number;
@@ -34,7 +34,7 @@ static void remove_at(uint32_t *link)
 	uint32_t number = *link;
 
 	*link = at(number)->next;
-	pool_give_back(&pool, number);
+	pool_give_back(&pool, sizeof(struct span), number);
 }
 
 /* Takes the bytes away from whoever has them.  Returns where a span of exactly

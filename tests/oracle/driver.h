@@ -15,6 +15,10 @@ struct oracle_wish {
 
 struct oracle_driver {
 	const char *name;
+	/* The process is the holder, as it is of a legacy record lock: its
+	 * threads and handles do not exclude each other.  Then it has one
+	 * thread, and no two handles of one lock. */
+	bool holds_by_process;
 	/* What a process has in common for all its handles. */
 	int (*store_open)(void **ret, const char *url);
 	void (*store_close)(void *store);
@@ -42,6 +46,11 @@ struct oracle_driver {
 	/* A failed call's message. */
 	const char *(*message)(void);
 };
+
+/* Those that a program knows, ended by NULL; the first is the one it takes if
+ * it is not told. */
+extern const struct oracle_driver *const oracle_drivers[];
+const struct oracle_driver *oracle_driver_find(const char *name);
 
 extern const struct oracle_driver driver_relock;
 /* OFD and flock(2) locks on the files of a store, by bare system calls; at

@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -40,24 +41,44 @@ static size_t log_size(uint32_t lives_max)
 	return sizeof(struct oracle_log) + lives_max * sizeof(struct life);
 }
 
+static struct oracle_log *map_log(int fd, size_t size)
+{
+	void *log = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	return log == MAP_FAILED ? NULL : log;
+}
+
 struct oracle_log *log_make(uint32_t lives_max)
 {
 	int fd = memfd_create("oracle", MFD_CLOEXEC);
 	if (fd < 0)
 		return NULL;
-	struct oracle_log *log = MAP_FAILED;
+	struct oracle_log *log = NULL;
 	if (ftruncate(fd, (off_t)log_size(lives_max)) == 0)
-		log = mmap(NULL, log_size(lives_max), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	close(fd);
-	if (log == MAP_FAILED)
+		log = map_log(fd, log_size(lives_max));
+	if (!log) {
+		close(fd);
 		return NULL;
+	}
 	log->lives_max = lives_max;
+	log->fd = fd;
 	return log;
 }
 
 void log_free(struct oracle_log *log)
 {
+	close(log->fd);
 	munmap(log, log_size(log->lives_max));
+}
+
+struct oracle_log *log_attach(int fd)
+{
+	struct stat status;
+	struct oracle_log *log =
+		fstat(fd, &status) < 0 ? NULL : map_log(fd, (size_t)status.st_size);
+
+	close(fd);
+	return log;
 }
 
 uint64_t log_stamp(struct oracle_log *log, enum event_kind kind, pid_t pid, uint32_t lock,

@@ -70,9 +70,10 @@ struct seat {
 
 struct life {
 	_Atomic pid_t pid;
-	_Atomic int forks;       /* forks under way, during which it is not killed; or DOOMED */
-	_Atomic bool ended;      /* reaped, or as good as: no instruction of it will run */
-	_Atomic uint32_t parted; /* futex: the parent has left the hold, or ended */
+	_Atomic int forks;        /* forks under way, during which it is not killed; or DOOMED */
+	_Atomic bool ended;       /* reaped, or as good as: no instruction of it will run */
+	_Atomic uint32_t parted;  /* futex: the parent has left the hold, or ended */
+	_Atomic uint32_t checked; /* futex: a child has seen that it holds nothing */
 	struct seat seats[SEATS_MAX];
 	_Atomic uint32_t child_of_seat[SEATS_MAX]; /* life + 1 of who waits for `parted` */
 };
@@ -160,12 +161,15 @@ struct oracle_log {
 	_Atomic uint32_t active[ACTIVE_MAX]; /* life + 1 */
 	_Atomic uint32_t next_life;
 	uint32_t lives_max;
+	int fd; /* of this memory, in who made it and its children */
 	struct life lives[];
 };
 
 /* NULL, with errno, if it cannot be had.  Shared with all children. */
 struct oracle_log *log_make(uint32_t lives_max);
 void log_free(struct oracle_log *log);
+/* The same log in another program; the descriptor is closed. */
+struct oracle_log *log_attach(int fd);
 
 /* The next stamp; what happened is kept for log_print_events(). */
 uint64_t log_stamp(struct oracle_log *log, enum event_kind kind, pid_t pid, uint32_t lock,

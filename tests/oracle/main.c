@@ -12,12 +12,6 @@
 #include "oracle.h"
 #include "scratch.h"
 
-static const struct oracle_driver *const drivers[] = {
-	&driver_relock,       &driver_bare_ofd,      &driver_bare_flock,   &driver_broken_none,
-	&driver_broken_early, &driver_broken_deaf,   &driver_broken_keeps, &driver_broken_token,
-	&driver_broken_fork,  &driver_broken_denies,
-};
-
 static void __attribute__((noreturn)) usage(FILE *to, int status)
 {
 	fputs("usage: oracle --store URL | --fresh SCHEME [OPTIONS]\n"
@@ -27,8 +21,9 @@ static void __attribute__((noreturn)) usage(FILE *to, int status)
 	      "\n"
 	      "  --store URL         where the locks are; its folder must exist\n"
 	      "  --fresh SCHEME      in a folder that is made for this, and removed afterwards\n"
-	      "  --driver NAME       how they are taken (default: relock)\n"
+	      "  --driver NAME       how they are taken (default: the first of the list)\n"
 	      "  --mix NAME          how every second process takes them\n"
+	      "  --preload LIBRARY   what every second process starts with, as LD_PRELOAD\n"
 	      "  --seed N            default: a random one, which is printed\n"
 	      "  --grants N          how long it runs (default: 100000)\n"
 	      "  --processes N       6        --threads N        2 in each\n"
@@ -41,17 +36,18 @@ static void __attribute__((noreturn)) usage(FILE *to, int status)
 	      "\n"
 	      "Drivers:",
 	      to);
-	for (size_t i = 0; i < sizeof drivers / sizeof *drivers; i++)
-		fprintf(to, " %s", drivers[i]->name);
+	for (size_t i = 0; oracle_drivers[i]; i++)
+		fprintf(to, " %s", oracle_drivers[i]->name);
 	fputs("\nExit status: 0 nothing found, 1 found something, 2 used wrongly\n", to);
 	exit(status);
 }
 
 static const struct oracle_driver *driver_of(const char *name)
 {
-	for (size_t i = 0; i < sizeof drivers / sizeof *drivers; i++)
-		if (strcmp(drivers[i]->name, name) == 0)
-			return drivers[i];
+	const struct oracle_driver *driver = oracle_driver_find(name);
+
+	if (driver)
+		return driver;
 	fprintf(stderr, "oracle: %s: no such driver\n", name);
 	usage(stderr, 2);
 }
@@ -75,6 +71,7 @@ int main(int argc, char **argv)
 		{"fresh", required_argument, NULL, 'F'},
 		{"driver", required_argument, NULL, 'd'},
 		{"mix", required_argument, NULL, 'm'},
+		{"preload", required_argument, NULL, 'P'},
 		{"seed", required_argument, NULL, 'S'},
 		{"grants", required_argument, NULL, 'g'},
 		{"processes", required_argument, NULL, 'p'},
@@ -92,6 +89,9 @@ int main(int argc, char **argv)
 	char *fresh = NULL;
 	int option;
 
+	int recruited = recruit_main(argc, argv);
+	if (recruited >= 0)
+		return recruited;
 	options.grants = 100000;
 	if (getrandom(&options.seed, sizeof options.seed, 0) != sizeof options.seed)
 		options.seed = 1;
@@ -108,6 +108,9 @@ int main(int argc, char **argv)
 			break;
 		case 'm':
 			options.other = driver_of(optarg);
+			break;
+		case 'P':
+			options.preload = optarg;
 			break;
 		case 'S':
 			options.seed = number_of(optarg, UINT64_MAX);

@@ -102,7 +102,12 @@ static void start_worker(struct state *state, unsigned slot)
 		if (getppid() != parent)
 			_exit(EXIT_FAILURE);
 		life->pid = getpid();
-		exit(worker(&state->run, life, other ? options->other : options->driver, seed));
+		const struct oracle_driver *driver = other ? options->other : options->driver;
+		if (options->preload && slot % 2 == 1) {
+			recruit(&state->run, life, driver, seed);
+			_exit(EXIT_FAILURE);
+		}
+		exit(worker(&state->run, life, driver, seed));
 	}
 	if (pid < 0) {
 		log_fail(state->run.log, FAILURE_ERROR, "fork: %s", strerror(errno));
@@ -319,9 +324,11 @@ static void print_report(const struct state *state, double seconds)
 	_Atomic uint64_t *n = state->run.log->counts;
 	uint64_t grants = state->run.log->grants;
 
-	printf("%s%s%s on %s, seed %" PRIu64 ": %" PRIu64 " grants in %.1f s (%.0f/s)\n",
+	printf("%s%s%s%s%s on %s, seed %" PRIu64 ": %" PRIu64 " grants in %.1f s (%.0f/s)\n",
 	       options->driver->name, options->other ? " and " : "",
-	       options->other ? options->other->name : "", options->url, options->seed, grants,
+	       options->other ? options->other->name : "",
+	       options->preload ? ", half of them under " : "",
+	       options->preload ? options->preload : "", options->url, options->seed, grants,
 	       seconds, (double)grants / seconds);
 	if (options->quiet)
 		return;
@@ -414,6 +421,11 @@ static uint32_t lives_needed(const struct oracle_options *options)
 	return lives > 1000000 ? 1000000 : (uint32_t)lives;
 }
 
+static bool holds_by_process(const struct oracle_driver *driver)
+{
+	return driver && driver->holds_by_process;
+}
+
 enum failure_kind oracle(const struct oracle_options *options)
 {
 	struct state state = {
@@ -426,6 +438,12 @@ enum failure_kind oracle(const struct oracle_options *options)
 	    options->locks > LOCKS_MAX || options->threads == 0) {
 		fprintf(stderr, "oracle: 1 to %d processes, 1 to %d locks, 1 thread or more\n",
 			PROCESSES_MAX, LOCKS_MAX);
+		return FAILURE_ERROR;
+	}
+	if (options->locks < LOCKS_OF_A_PROCESS &&
+	    (holds_by_process(options->driver) || holds_by_process(options->other))) {
+		fprintf(stderr, "oracle: %d locks or more, where a process is the holder\n",
+			LOCKS_OF_A_PROCESS);
 		return FAILURE_ERROR;
 	}
 	state.run.log = log_make(lives_needed(options));

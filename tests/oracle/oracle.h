@@ -25,6 +25,7 @@
 struct oracle_options {
 	const struct oracle_driver *driver;
 	const struct oracle_driver *other; /* of every second process; NULL: the same */
+	const char *preload; /* a library that every second process starts with, or NULL */
 	const char *url;
 	uint64_t seed;
 	uint64_t grants;
@@ -39,10 +40,13 @@ struct oracle_options {
 
 #define ORACLE_OPTIONS_INIT                                                                        \
 	{                                                                                          \
-		.driver = &driver_relock, .seed = 1, .grants = 10000, .processes = 6,              \
+		.driver = oracle_drivers[0], .seed = 1, .grants = 10000, .processes = 6,           \
 		.threads = 2, .locks = 3, .kill_every = 200, .exit_every = 400, .fork_every = 400, \
 		.patience = 20,                                                                    \
 	}
+
+/* One for each handle of a thread, see holds_by_process. */
+enum { LOCKS_OF_A_PROCESS = 2 };
 
 /* What a run shares. */
 struct oracle_run {
@@ -59,6 +63,14 @@ const char *failure_name(enum failure_kind kind);
 /* worker.c: one process.  Returns its exit status. */
 int worker(struct oracle_run *run, struct life *life, const struct oracle_driver *driver,
 	   uint64_t seed);
+
+/* recruit.c: becomes a process of the run that starts anew with the library of
+ * `preload`.  Returns only if that cannot be done. */
+void recruit(const struct oracle_run *run, const struct life *life,
+	     const struct oracle_driver *driver, uint64_t seed);
+/* What main() of a program that uses `preload` must begin with: the exit status
+ * if it is such a process, and -1 if not. */
+int recruit_main(int argc, char **argv);
 
 /* The file of a lock: DIR/oracle-N. */
 void oracle_lock_name(uint32_t lock, char name[32]);

@@ -16,7 +16,7 @@
 
 #include "oracle.h"
 
-enum { HANDLES = 2, THREADS_MAX = SEATS_MAX / HANDLES };
+enum { HANDLES = LOCKS_OF_A_PROCESS, THREADS_MAX = SEATS_MAX / HANDLES };
 
 /* One handle and its hold. */
 struct hand {
@@ -99,6 +99,18 @@ static void give_back(struct visitor *visitor, struct hand *hand)
 	left(visitor, hand, hold, "release", visitor->driver->release(hand->handle));
 }
 
+/* Any of them; or one of those that no other hand of this process chooses. */
+static uint32_t choose_lock(struct visitor *visitor, const struct hand *hand)
+{
+	uint64_t random = random_next(&visitor->random);
+	unsigned locks = visitor->run->options.locks;
+
+	if (!visitor->driver->holds_by_process)
+		return (uint32_t)(random % locks);
+	unsigned mine = (unsigned)(hand - visitor->hands);
+	return mine + HANDLES * (uint32_t)(random % ((locks - mine + HANDLES - 1) / HANDLES));
+}
+
 static void reopen(struct visitor *visitor, struct hand *hand)
 {
 	char name[32];
@@ -106,7 +118,7 @@ static void reopen(struct visitor *visitor, struct hand *hand)
 
 	if (handle)
 		visitor->driver->close(handle);
-	hand->lock = (uint32_t)(random_next(&visitor->random) % visitor->run->options.locks);
+	hand->lock = choose_lock(visitor, hand);
 	oracle_lock_name(hand->lock, name);
 	int result = visitor->driver->open(&handle, visitor->store, name);
 	if (result < 0)
@@ -316,6 +328,7 @@ static void bystander(struct visitor *visitor, struct hand *hand)
 		log_fail(visitor->log, FAILURE_OVERLAP,
 			 "lock %u: pid %d holds it, a child of its holder, which must hold nothing",
 			 (unsigned)hand->lock, (int)getpid());
+	log_wake(&visitor->life->checked);
 	wait_until_parted(visitor->life);
 	hand->held = false;
 	hand->inherited = false;
@@ -362,6 +375,18 @@ static void reap_child(struct visitor *visitor, struct life *life, pid_t pid)
 	waitpid(pid, &status, 0);
 }
 
+/* Lets the child look while its parent holds. */
+static void wait_until_checked(struct life *child, pid_t pid)
+{
+	siginfo_t ended = {0};
+
+	while (child->checked == 0 && ended.si_pid == 0) {
+		log_wait(&child->checked, 0, 100);
+		if (waitid(P_PID, (id_t)pid, &ended, WEXITED | WNOWAIT | WNOHANG) < 0)
+			return;
+	}
+}
+
 /* A life is not killed in a fork, so that each child has a parent that knows
  * its pid, or an entry in the log. */
 static void begin_fork(struct life *life)
@@ -398,6 +423,8 @@ static void fork_inside(struct visitor *visitor, struct hand *hand)
 	atomic_fetch_sub(&visitor->life->forks, 1);
 	if (pid < 0)
 		return;
+	if (!inherited && random_one_in(&visitor->random, 2))
+		wait_until_checked(child, pid);
 	uint64_t hold = log_leave(log, visitor->life, hand->seat);
 	int result = inherited ? visitor->driver->leave(hand->handle)
 			       : visitor->driver->release(hand->handle);
@@ -485,11 +512,13 @@ static int count_descriptors(void)
 int worker(struct oracle_run *run, struct life *life, const struct oracle_driver *driver,
 	   uint64_t seed)
 {
-	unsigned threads = run->options.threads < THREADS_MAX ? run->options.threads : THREADS_MAX;
+	unsigned threads = driver->holds_by_process ? 1 : run->options.threads;
 	pthread_t ids[THREADS_MAX];
 	int before = count_descriptors();
 	void *store = NULL;
 
+	if (threads > THREADS_MAX)
+		threads = THREADS_MAX;
 	int result = driver->store_open(&store, run->options.url);
 	if (result < 0) {
 		log_fail(run->log, FAILURE_ERROR, "%s: %s", run->options.url,
