@@ -287,6 +287,8 @@ static int set(struct wish *wish)
 	} while (result > 0);
 	if (shim_deadlock_has_waits())
 		shim_deadlock_refresh();
+	if (wish->wait != SHIM_AT_ONCE)
+		shim_closing_wait_is_over();
 	return result;
 }
 
