@@ -220,7 +220,8 @@ static bool check_wait(struct run *run, const struct step *step)
 	if (state == SEAT_BLOCKED)
 		return true;
 	if (state != SEAT_ANSWERED)
-		return differs(run, "expected to wait\nseen     %s", seat_state_name(state));
+		return differs(run, "expected to wait\nseen     that it %s",
+			       seat_state_name(state));
 	if (!may_fail || !is_error(answer, EDEADLK))
 		return differs(run, "expected to wait%s\nseen     %s",
 			       may_fail ? ", or -1 EDEADLK" : "", print_answer(answer, words));
@@ -240,7 +241,9 @@ static bool check_signal(struct run *run, const struct step *step)
 	if (step->entry == BY_RESTART) {
 		enum seat_state state = cast_await_block(run->cast, step->actor, step->thread);
 		return state == SEAT_BLOCKED ||
-		       differs(run, "expected to wait on\nseen     %s", seat_state_name(state));
+		       differs(run, "expected to wait on\nseen     %s",
+			       state == SEAT_ANSWERED ? print_answer(answer, words)
+						      : seat_state_name(state));
 	}
 	if (!await_answer(run, step))
 		return false;
@@ -308,9 +311,23 @@ static bool accept_end_of_wait(struct run *run, struct model_wait *wait,
 	return false;
 }
 
+/* One that has answered, with a reason. */
+static bool accept_one(struct run *run, bool is_closed)
+{
+	for (int i = 0; i < ACTORS * THREADS; i++) {
+		struct model_wait *wait = &run->model.actors[i / THREADS].waits[i % THREADS];
+		if (wait->is_waiting && model_is_closed(&run->model, wait) == is_closed &&
+		    cast_await_block(run->cast, i / THREADS, i % THREADS) == SEAT_ANSWERED &&
+		    accept_end_of_wait(run, wait, answer_of(run, i / THREADS, i % THREADS)))
+			return true;
+	}
+	return false;
+}
+
 /*
  * One release may let several go on, and one of those others again, or keep
- * them out.  So what was answered is taken in the order in which it makes
+ * them out.  First come those whose descriptor is closed: what they get they
+ * give back, and keep nobody out.  So what was answered is taken in the order in which it makes
  * sense; nobody may be left that has answered and should not, or that should
  * go on and does not.
  */
@@ -318,14 +335,8 @@ static bool take_news(struct run *run)
 {
 	char words[WORDS_SIZE];
 
-	for (int i = 0; i < ACTORS * THREADS; i++) {
-		struct model_wait *wait = &run->model.actors[i / THREADS].waits[i % THREADS];
-		if (!wait->is_waiting ||
-		    cast_await_block(run->cast, i / THREADS, i % THREADS) != SEAT_ANSWERED)
-			continue;
-		if (accept_end_of_wait(run, wait, answer_of(run, i / THREADS, i % THREADS)))
-			i = -1;
-	}
+	while (accept_one(run, true) || accept_one(run, false))
+		;
 	for (int i = 0; i < ACTORS * THREADS; i++) {
 		struct model_wait *wait = &run->model.actors[i / THREADS].waits[i % THREADS];
 		bool is_grantable = model_is_grantable(&run->model, wait);
