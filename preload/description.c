@@ -9,11 +9,12 @@
  * - O_NONBLOCK: not to wait for the end of a lease; O_NOCTTY goes without
  *   saying; O_APPEND as the program's, which an append-only file insists on;
  * - with the access that the program has: on overlayfs an open for writing
- *   copies the file up.
+ *   copies the file up.  One that may only write may read, too, if it can.
  *
  * OFD locks cannot be moved from one description to another.  Read locks can
  * be on both for a moment; write locks cannot, but a description that has any
- * can write, and all that it can lack is reading.
+ * can write, and all that it can lack is reading.  That is why it is not left
+ * out: another open of the program may want a read lock later.
  */
 #include "description.h"
 
@@ -61,8 +62,13 @@ static int open_private(const struct locked_file *file, int fd, uint8_t access)
 
 int shim_description_open(struct locked_file *file, int fd, uint8_t access)
 {
-	int opened = open_private(file, fd, access);
+	uint8_t wider = access | LOCKED_READABLE;
+	int opened = open_private(file, fd, wider);
 
+	if (opened >= 0)
+		access = wider;
+	else if (access != wider)
+		opened = open_private(file, fd, access);
 	if (opened < 0)
 		return opened;
 	file->access = access;
