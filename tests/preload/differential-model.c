@@ -323,9 +323,6 @@ static void perform_lock(struct model *model, const struct step *step, const str
 		return;
 	}
 	struct lock_map *file = file_of(model, &request);
-	if (is_allowed(&model->opens[request.open], F_RDLCK))
-		model->actors[step->actor].has_locked_readable[model->opens[request.open].file] =
-			true;
 	ret->what = EXPECT_SUCCESS;
 	if (lock->l_type == F_UNLCK || !map_has_conflict(file, &request)) {
 		map_set(file, &request);
@@ -517,33 +514,8 @@ static void perform_fork(struct model *model, const struct step *step, struct ex
 	}
 }
 
-/*
- * The one case of row 10 that the shim cannot have: of a file that the process
- * has locked through opens that may read, only such survive as may not.  The
- * new image must not be given more than these can do.
- */
-static bool would_gain_access(const struct model *model, const struct model_actor *actor, int file)
-{
-	bool has_survivor = false;
-
-	for (int i = 0; i < SLOTS; i++) {
-		const struct model_slot *slot = &actor->slots[i];
-		if (!is_open(slot) || slot->is_cloexec || model->opens[slot->open].file != file)
-			continue;
-		if (is_allowed(&model->opens[slot->open], F_RDLCK))
-			return false;
-		has_survivor = true;
-	}
-	return has_survivor && actor->has_locked_readable[file];
-}
-
 static void perform_exec(struct model *model, const struct step *step, struct expectation *ret)
 {
-	const struct model_actor *actor = &model->actors[step->actor];
-
-	for (int i = 0; i < FILES; i++)
-		if (actor->column == COLUMN_PROCESS && would_gain_access(model, actor, i))
-			return;
 	end_waits(model, step->actor);
 	for (int i = 0; i < SLOTS; i++) {
 		struct model_slot *slot = &model->actors[step->actor].slots[i];

@@ -50,8 +50,6 @@ struct model_actor {
 	enum column column;
 	struct model_slot slots[SLOTS];
 	struct model_wait waits[THREADS];
-	/* Has locked this file through an open that may read. */
-	bool has_locked_readable[FILES];
 };
 
 enum { OPENS_MAX = ACTORS * SLOTS + ACTORS * THREADS };
