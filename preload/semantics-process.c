@@ -297,13 +297,24 @@ static bool is_allowed(descriptor_tag tag, short type)
 	return tag & (type == F_WRLCK ? TAG_WRITABLE : TAG_READABLE);
 }
 
+/* What the shim's description has to be opened for.  A thread that waits keeps
+ * to the description that it waits on, and another one's locks would be in its
+ * way: so it shall be one that can do all that the waiter's open can. */
+static uint8_t needed_access(const struct wish *wish)
+{
+	if (wish->wait == SHIM_AT_ONCE)
+		return wish->lock.l_type == F_WRLCK ? LOCKED_WRITABLE : LOCKED_READABLE;
+	return (wish->tag & TAG_READABLE ? LOCKED_READABLE : 0) |
+	       (wish->tag & TAG_WRITABLE ? LOCKED_WRITABLE : 0);
+}
+
 static int set_lock(struct wish *wish, struct flock *request)
 {
-	uint8_t needed = wish->lock.l_type == F_WRLCK ? LOCKED_WRITABLE : LOCKED_READABLE;
+	uint8_t needed = needed_access(wish);
 
 	if (!is_allowed(wish->tag, wish->lock.l_type))
 		return refuse(wish->fd, request, wish->wait);
-	if (!(file_of(wish->tag)->access & needed)) {
+	if ((file_of(wish->tag)->access & needed) != needed) {
 		int result = shim_adoption_widen(wish->tag, wish->fd);
 		/* It would wait for locks on the shim's own description. */
 		if (result == -EBUSY)
