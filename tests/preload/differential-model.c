@@ -312,6 +312,26 @@ static void begin_wait(struct model *model, const struct step *step,
 	model->opens[request->open].references++;
 }
 
+/*
+ * What the shim cannot have: a thread waits through an open that may only read,
+ * on a description that may only read; then another open write-locks the same
+ * bytes, and the shim's new description is in the way of its own old one until
+ * that lock goes.
+ */
+static bool is_in_the_way_of_own_reader(const struct model *model, const struct lock_range *request)
+{
+	const struct model_actor *actor = &model->actors[request->actor];
+
+	for (int i = 0; i < THREADS; i++) {
+		const struct model_wait *wait = &actor->waits[i];
+		if (actor->column == COLUMN_PROCESS && wait->is_waiting &&
+		    wait->file == model->opens[request->open].file && request->type == F_WRLCK &&
+		    !is_allowed(&model->opens[wait->request.open], F_WRLCK))
+			return true;
+	}
+	return false;
+}
+
 static void perform_lock(struct model *model, const struct step *step, const struct flock *lock,
 			 bool waits, struct expectation *ret)
 {
@@ -322,6 +342,8 @@ static void perform_lock(struct model *model, const struct step *step, const str
 		fail(ret, error);
 		return;
 	}
+	if (is_in_the_way_of_own_reader(model, &request))
+		return;
 	struct lock_map *file = file_of(model, &request);
 	ret->what = EXPECT_SUCCESS;
 	if (lock->l_type == F_UNLCK || !map_has_conflict(file, &request)) {
