@@ -9,22 +9,11 @@
 #include "closing.h"
 
 #include "deadlock.h"
+#include "description.h"
 #include "gate.h"
 #include "locked-file.h"
 #include "raw.h"
 #include "spans.h"
-
-static void unlock(int fd, off_t first, off_t last)
-{
-	struct flock range = {
-		.l_type = F_UNLCK,
-		.l_whence = SEEK_SET,
-		.l_start = first,
-		.l_len = last == INT64_MAX ? 0 : last - first + 1,
-	};
-
-	raw_fcntl(fd, F_OFD_SETLK, &range);
-}
 
 /* All that is left belongs to one open: then it is the only one again. */
 static void look_for_sole_owner(struct locked_file *file)
@@ -45,13 +34,13 @@ static void give_back(struct locked_file *file, uint32_t open)
 	if (file->kind != LOCKED_BY_PROCESS)
 		return;
 	if (atomic_load(&file->sole) == open) {
-		unlock(fd, 0, INT64_MAX);
+		shim_description_unlock(fd, 0, INT64_MAX);
 		atomic_store(&file->sole, 0);
 	} else if (atomic_load(&file->sole) == LOCKED_BY_MANY) {
 		for (uint32_t number = file->spans; number;) {
 			struct span span = *span_at(number);
 			if (span.open == open) {
-				unlock(fd, span.first, span.last);
+				shim_description_unlock(fd, span.first, span.last);
 				spans_assign(&file->spans, span.first, span.last, 0);
 			}
 			number = span.next;

@@ -60,6 +60,18 @@ static int open_private(const struct locked_file *file, int fd, uint8_t access)
 	return shim_private_place(opened);
 }
 
+void shim_description_unlock(int fd, off_t first, off_t last)
+{
+	struct flock range = {
+		.l_type = F_UNLCK,
+		.l_whence = SEEK_SET,
+		.l_start = first,
+		.l_len = last == INT64_MAX ? 0 : last - first + 1,
+	};
+
+	raw_fcntl(fd, F_OFD_SETLK, &range);
+}
+
 int shim_description_open(struct locked_file *file, int fd, uint8_t access)
 {
 	uint8_t wider = access | LOCKED_READABLE;
@@ -153,6 +165,8 @@ int shim_description_widen(struct locked_file *file, int fd, uint8_t access)
 	 * look.  Whoever does so from now on sees that it is no longer the
 	 * one, and comes again. */
 	shim_description_copy_read_locks(file, old, new, LOCKED_BY_MANY);
+	/* It stays, without a number, for threads that wait on it. */
+	shim_description_unlock(old, 0, INT64_MAX);
 	shim_private_close(old);
 	return 0;
 }

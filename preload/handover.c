@@ -328,13 +328,7 @@ static bool get_span(struct reader *reader, uint32_t number)
 			spans_assign(&file->spans, (off_t)first, (off_t)last, (uint32_t)open);
 		return true;
 	}
-	struct flock range = {
-		.l_type = F_UNLCK,
-		.l_whence = SEEK_SET,
-		.l_start = (off_t)first,
-		.l_len = last == INT64_MAX ? 0 : (off_t)(last - first + 1),
-	};
-	raw_fcntl(atomic_load(&file->fd), F_OFD_SETLK, &range);
+	shim_description_unlock(atomic_load(&file->fd), (off_t)first, (off_t)last);
 	return true;
 }
 
