@@ -206,7 +206,7 @@ static int resolve_range(const struct model_open *open, const struct flock *lock
 	if (lock->l_len > 0) {
 		if (lock->l_len - 1 > INT64_MAX - ret->first)
 			return EOVERFLOW;
-		ret->last = ret->first + lock->l_len - 1;
+		ret->last = ret->first + (lock->l_len - 1);
 	} else if (lock->l_len < 0) {
 		if (ret->first + lock->l_len < 0)
 			return EINVAL;
