@@ -276,6 +276,10 @@ static int wait_for_others(struct wish *wish, struct locked_file *file, int fd)
 	result = shim_kernel_lock(fd, F_OFD_SETLKW, &wish->lock, wish->wait);
 	if (result == 0)
 		result = confirm(wish, file, fd);
+	/* After a signal the kernel begins the call anew, with the number that
+	 * it was made with; the description may have got another one. */
+	else if (result == -EBADF && atomic_load(&file->fd) != fd)
+		result = 1;
 	pthread_cleanup_pop(true);
 	return result;
 }
