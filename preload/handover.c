@@ -82,6 +82,21 @@ static bool open_has_locks(const struct locked_file *file, uint32_t open)
 	return false;
 }
 
+/* Duplicates that the program was started with, and has not locked through,
+ * keep the locks of those that do not survive. */
+static void find_duplicates(uint32_t number)
+{
+	for (int fd = descriptor_next(0); fd >= 0; fd = descriptor_next(fd + 1)) {
+		descriptor_tag tag = descriptor_tag_of(fd);
+		int duplicate;
+		if (tag_file(tag) != number || survives(fd))
+			continue;
+		while ((duplicate = descriptor_unknown_duplicate(fd)) >= 0 &&
+		       descriptor_tag_set(duplicate, tag))
+			;
+	}
+}
+
 struct survivors {
 	int fd; /* one of them; -1: none that has locked anything */
 	uint8_t access;
@@ -158,6 +173,8 @@ static void put_spans(struct writer *writer, const struct locked_file *file)
 static bool put_file(struct writer *writer, uint32_t number)
 {
 	const struct locked_file *file = locked_file_at(number);
+
+	find_duplicates(number);
 	struct survivors survivors = survivors_of(number);
 	int fd = atomic_load(&file->fd);
 
