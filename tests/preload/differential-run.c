@@ -229,6 +229,25 @@ static bool check_wait(struct run *run, const struct step *step)
 	return true;
 }
 
+/* A call that is made again can be refused, too. */
+static bool check_restart(struct run *run, const struct step *step)
+{
+	struct model_wait *wait = &run->model.actors[step->actor].waits[step->thread];
+	const struct answer *answer = answer_of(run, step->actor, step->thread);
+	char words[WORDS_SIZE];
+
+	enum seat_state state = cast_await_block(run->cast, step->actor, step->thread);
+	if (state == SEAT_BLOCKED)
+		return true;
+	if (state != SEAT_ANSWERED || !is_error(answer, EDEADLK) ||
+	    !model_may_deadlock(&run->model, wait))
+		return differs(run, "expected to wait on\nseen     %s",
+			       state == SEAT_ANSWERED ? print_answer(answer, words)
+						      : seat_state_name(state));
+	model_end_wait(&run->model, wait);
+	return true;
+}
+
 static bool check_signal(struct run *run, const struct step *step)
 {
 	static const int signals[ENTRIES] = {
@@ -238,13 +257,8 @@ static bool check_signal(struct run *run, const struct step *step)
 
 	if (!cast_signal(run->cast, step->actor, step->thread, signals[step->entry]))
 		return differs(run, "expected the handler to run\nseen     that it does not");
-	if (step->entry == BY_RESTART) {
-		enum seat_state state = cast_await_block(run->cast, step->actor, step->thread);
-		return state == SEAT_BLOCKED ||
-		       differs(run, "expected to wait on\nseen     %s",
-			       state == SEAT_ANSWERED ? print_answer(answer, words)
-						      : seat_state_name(state));
-	}
+	if (step->entry == BY_RESTART)
+		return check_restart(run, step);
 	if (!await_answer(run, step))
 		return false;
 	if (step->entry == BY_JUMP ? answer->is_jump : is_error(answer, EINTR))
