@@ -155,12 +155,21 @@ static void end_actor(struct model *model, int actor)
 	model->actors[actor].is_alive = false;
 }
 
-static void inherit(struct model *model, const struct step *step, bool by_exec)
+static bool survives(const struct step *step, int slot, const struct model_slot *descriptor)
+{
+	if (!is_open(descriptor))
+		return false;
+	if (step->kind == STEP_FORK)
+		return true;
+	return !descriptor->is_cloexec && !(step->flags & SPAWN_CLOSES && step->slot == slot);
+}
+
+static void inherit(struct model *model, const struct step *step)
 {
 	for (int i = 0; i < SLOTS; i++) {
 		const struct model_slot *from = &model->actors[step->actor].slots[i];
 		struct model_slot *to = &model->actors[step->newcomer].slots[i];
-		if (!is_open(from) || (by_exec && from->is_cloexec))
+		if (!survives(step, i, from))
 			continue;
 		fill_slot(model, to, from->open, from->is_cloexec);
 		to->number = from->number;
@@ -528,7 +537,7 @@ static void perform_fork(struct model *model, const struct step *step, struct ex
 	if (step->kind == STEP_SPAWN)
 		column = step->under_shim ? COLUMN_PROCESS : COLUMN_LEGACY;
 	model_add_actor(model, step->newcomer, column);
-	inherit(model, step, step->kind == STEP_SPAWN);
+	inherit(model, step);
 	ret->what = EXPECT_PID;
 	if (step->entry == BY_DAEMON) {
 		end_actor(model, step->actor);
