@@ -55,7 +55,7 @@ static bool has_open(const struct model_actor *actor, int open)
 	return false;
 }
 
-/* Rows 4 to 6, and the only place where the columns differ. */
+/* Rows 4 to 6. */
 static void close_slot(struct model *model, int actor, struct model_slot *slot)
 {
 	int open = slot->open;

@@ -424,17 +424,18 @@ static bool check_byte(struct run *run, int file, const struct lock_map *view, o
 		       (intmax_t)byte, seen.l_type == F_UNLCK ? "no lock" : words);
 }
 
+/* All that a plan's small ranges reach. */
+enum { VIEW_BYTES = 72 };
+
 static bool check_files(struct run *run)
 {
-	/* All that a plan's small ranges reach; then edges. */
-	enum { BYTES = 72 };
 	static const off_t edges[] = {1000,          INT64_MAX - 4, INT64_MAX - 3,
 				      INT64_MAX - 2, INT64_MAX - 1, INT64_MAX};
 	struct lock_map view;
 
 	for (int file = 0; file < FILES; file++) {
 		map_view(&run->model.files[file], &view);
-		for (off_t byte = 0; byte < BYTES; byte++)
+		for (off_t byte = 0; byte < VIEW_BYTES; byte++)
 			if (!check_byte(run, file, &view, byte))
 				return false;
 		for (size_t i = 0; i < sizeof edges / sizeof *edges; i++)
@@ -442,6 +443,37 @@ static bool check_files(struct run *run)
 				return false;
 	}
 	return true;
+}
+
+/* A letter for each byte. */
+static void print_from_outside(struct run *run, int file, char letters[VIEW_BYTES + 1])
+{
+	for (off_t byte = 0; byte < VIEW_BYTES; byte++) {
+		struct flock seen = {.l_type = F_WRLCK, .l_start = byte, .l_len = 1};
+		bool is_seen = fcntl(run->cast->outsiders[file], F_OFD_GETLK, &seen) == 0;
+		letters[byte] = !is_seen                 ? '?'
+				: seen.l_type == F_UNLCK ? '-'
+				: seen.l_type == F_RDLCK ? 'r'
+							 : 'w';
+	}
+	letters[VIEW_BYTES] = '\0';
+}
+
+static void print_files(struct run *run)
+{
+	char letters[VIEW_BYTES + 1], locks[600];
+	char *text = run->difference->files;
+	size_t size = sizeof run->difference->files, used = 0;
+	struct lock_map view;
+
+	for (int file = 0; file < FILES && used < size; file++) {
+		map_view(&run->model.files[file], &view);
+		map_print(&view, locks, sizeof locks);
+		print_from_outside(run, file, letters);
+		used += (size_t)snprintf(text + used, size - used,
+					 "file %d, expected: %s\n        seen:     %s\n", file,
+					 locks, letters);
+	}
 }
 
 /* The run */
@@ -536,6 +568,8 @@ size_t run_plan(struct cast *cast, const struct settings *settings, struct plan 
 		ret->step = i;
 		count += !plan->is_left_out[i];
 	}
+	if (ret->is_found)
+		print_files(run);
 	cast_dismiss(cast);
 	free(run);
 	return count;
