@@ -9,22 +9,11 @@
 #include "closing.h"
 
 #include "deadlock.h"
+#include "description.h"
 #include "gate.h"
 #include "locked-file.h"
 #include "raw.h"
 #include "spans.h"
-
-static void unlock(int fd, off_t first, off_t last)
-{
-	struct flock range = {
-		.l_type = F_UNLCK,
-		.l_whence = SEEK_SET,
-		.l_start = first,
-		.l_len = last == INT64_MAX ? 0 : last - first + 1,
-	};
-
-	raw_fcntl(fd, F_OFD_SETLK, &range);
-}
 
 /* All that is left belongs to one open: then it is the only one again. */
 static void look_for_sole_owner(struct locked_file *file)
@@ -45,19 +34,59 @@ static void give_back(struct locked_file *file, uint32_t open)
 	if (file->kind != LOCKED_BY_PROCESS)
 		return;
 	if (atomic_load(&file->sole) == open) {
-		unlock(fd, 0, INT64_MAX);
+		shim_description_unlock(fd, 0, INT64_MAX);
 		atomic_store(&file->sole, 0);
 	} else if (atomic_load(&file->sole) == LOCKED_BY_MANY) {
 		for (uint32_t number = file->spans; number;) {
 			struct span span = *span_at(number);
 			if (span.open == open) {
-				unlock(fd, span.first, span.last);
+				shim_description_unlock(fd, span.first, span.last);
 				spans_assign(&file->spans, span.first, span.last, 0);
 			}
 			number = span.next;
 		}
 		look_for_sole_owner(file);
 	}
+}
+
+/* There may be files that only threads that wait keep here. */
+static _Atomic bool has_orphans;
+
+/*
+ * A thread that waits for a lock on the file has to find the description when
+ * it gets the lock, to give it back (row 21); if another waits on it as well,
+ * closing it would give nothing back.
+ */
+static void remove_unless_waited_for(uint32_t number)
+{
+	const struct locked_file *file = locked_file_at(number);
+
+	if (file->closing || descriptor_of_file(number) >= 0)
+		return;
+	if (shim_deadlock_has_wait_for(file->device, file->inode))
+		atomic_store(&has_orphans, true);
+	else
+		locked_file_remove(number);
+}
+
+static void sweep(void)
+{
+	atomic_store(&has_orphans, false);
+	for (uint32_t number = locked_file_next(0), next; number; number = next) {
+		next = locked_file_next(number);
+		remove_unless_waited_for(number);
+	}
+}
+
+void shim_closing_wait_is_over(void)
+{
+	struct shim_gate gate;
+
+	if (!atomic_load_explicit(&has_orphans, memory_order_relaxed))
+		return;
+	shim_gate_enter(&gate);
+	sweep();
+	shim_gate_leave(&gate);
 }
 
 /* The program's descriptors of it may have been its last. */
@@ -70,8 +99,9 @@ static void settle(uint32_t number, uint32_t open)
 	/* Also where the description is closed next: a thread that waits keeps
 	 * it alive, and so does a child that was not made by fork(3). */
 	give_back(file, open);
-	if (!file->closing && descriptor_of_file(number) < 0)
-		locked_file_remove(number);
+	remove_unless_waited_for(number);
+	if (atomic_load(&has_orphans))
+		sweep();
 }
 
 void shim_closing_begin(struct shim_closing *closing, int fd)

@@ -25,6 +25,10 @@ void shim_closing_begin(struct shim_closing *closing, int fd);
 void shim_closing_end(struct shim_closing *closing);
 void shim_closing_undo(struct shim_closing *closing);
 
+/* A thread has returned from its wait for a lock, and has kept the lock or given
+ * it back.  Outside the gate. */
+void shim_closing_wait_is_over(void);
+
 /* The descriptor was found to be another file by now: somebody closed it by a
  * way that the shim cannot see. */
 void shim_closing_unseen(int fd);

@@ -479,6 +479,14 @@ __attribute__((noinline)) int shim_deadlock_begin(const struct shim_span *wanted
 	return result;
 }
 
+bool shim_deadlock_has_wait_for(uint64_t device, uint64_t inode)
+{
+	for (unsigned i = 0; i < wait_count(); i++)
+		if (waits[i].wanted.device == device && waits[i].wanted.inode == inode)
+			return true;
+	return false;
+}
+
 void shim_deadlock_end(void)
 {
 	struct shim_gate gate;

@@ -9,11 +9,12 @@
  * - O_NONBLOCK: not to wait for the end of a lease; O_NOCTTY goes without
  *   saying; O_APPEND as the program's, which an append-only file insists on;
  * - with the access that the program has: on overlayfs an open for writing
- *   copies the file up.
+ *   copies the file up.  One that may only write may read, too, if it can.
  *
  * OFD locks cannot be moved from one description to another.  Read locks can
  * be on both for a moment; write locks cannot, but a description that has any
- * can write, and all that it can lack is reading.
+ * can write, and all that it can lack is reading.  That is why it is not left
+ * out: another open of the program may want a read lock later.
  */
 #include "description.h"
 
@@ -59,10 +60,27 @@ static int open_private(const struct locked_file *file, int fd, uint8_t access)
 	return shim_private_place(opened);
 }
 
+void shim_description_unlock(int fd, off_t first, off_t last)
+{
+	struct flock range = {
+		.l_type = F_UNLCK,
+		.l_whence = SEEK_SET,
+		.l_start = first,
+		.l_len = last == INT64_MAX ? 0 : last - first + 1,
+	};
+
+	raw_fcntl(fd, F_OFD_SETLK, &range);
+}
+
 int shim_description_open(struct locked_file *file, int fd, uint8_t access)
 {
-	int opened = open_private(file, fd, access);
+	uint8_t wider = access | LOCKED_READABLE;
+	int opened = open_private(file, fd, wider);
 
+	if (opened >= 0)
+		access = wider;
+	else if (access != wider)
+		opened = open_private(file, fd, access);
 	if (opened < 0)
 		return opened;
 	file->access = access;
@@ -147,6 +165,8 @@ int shim_description_widen(struct locked_file *file, int fd, uint8_t access)
 	 * look.  Whoever does so from now on sees that it is no longer the
 	 * one, and comes again. */
 	shim_description_copy_read_locks(file, old, new, LOCKED_BY_MANY);
+	/* It stays, without a number, for threads that wait on it. */
+	shim_description_unlock(old, 0, INT64_MAX);
 	shim_private_close(old);
 	return 0;
 }

@@ -20,6 +20,9 @@ int shim_description_open(struct locked_file *file, int fd, uint8_t access);
  * along.  A negative errno, and nothing has changed. */
 int shim_description_widen(struct locked_file *file, int fd, uint8_t access);
 
+/* Gives back what is locked on the description `fd`, both bytes included. */
+void shim_description_unlock(int fd, off_t first, off_t last);
+
 /* The read locks of `open` (LOCKED_BY_MANY: of all) on `from`, on `to` as well.
  * What is locked for writing cannot be on both. */
 int shim_description_copy_read_locks(const struct locked_file *file, int from, int to,

@@ -11,9 +11,10 @@
  *
  * Never more access than the survivors have: a new image may be less trusted
  * than the old one.  Where the shim's description has more, the survivors'
- * read locks go over on one that has less.  Where that cannot be (somebody who
- * may only write survives, and the description may read), nothing is handed
- * over.
+ * read locks go over on one that has less.  Write locks cannot: if only such
+ * survive as may not read, and the description may, it goes over where the
+ * survivors could be opened for reading now.  The new image can do that itself
+ * then.  Else nothing is handed over.
  *
  * Opens that do not survive lose their locks (row 11).  If they are not the
  * only ones of the file, their bytes are locked on the description that is
@@ -81,6 +82,21 @@ static bool open_has_locks(const struct locked_file *file, uint32_t open)
 	return false;
 }
 
+/* Duplicates that the program was started with, and has not locked through,
+ * keep the locks of those that do not survive. */
+static void find_duplicates(uint32_t number)
+{
+	for (int fd = descriptor_next(0); fd >= 0; fd = descriptor_next(fd + 1)) {
+		descriptor_tag tag = descriptor_tag_of(fd);
+		int duplicate;
+		if (tag_file(tag) != number || survives(fd))
+			continue;
+		while ((duplicate = descriptor_unknown_duplicate(fd)) >= 0 &&
+		       descriptor_tag_set(duplicate, tag))
+			;
+	}
+}
+
 struct survivors {
 	int fd; /* one of them; -1: none that has locked anything */
 	uint8_t access;
@@ -122,6 +138,14 @@ static int narrow(uint32_t number, const struct survivors *survivors)
 	return narrowed;
 }
 
+/* Whether whoever has the descriptor can have that access by it. */
+static bool can_reopen(int fd, uint8_t access)
+{
+	_cleanup_raw_close_ int reopened = shim_description_reopen(fd, access);
+
+	return reopened >= 0;
+}
+
 static void put_tags(struct writer *writer, uint32_t number)
 {
 	for (int fd = descriptor_next(0); fd >= 0; fd = descriptor_next(fd + 1)) {
@@ -149,11 +173,15 @@ static void put_spans(struct writer *writer, const struct locked_file *file)
 static bool put_file(struct writer *writer, uint32_t number)
 {
 	const struct locked_file *file = locked_file_at(number);
+
+	find_duplicates(number);
 	struct survivors survivors = survivors_of(number);
 	int fd = atomic_load(&file->fd);
 
 	if (survivors.fd < 0 || file->kind == LOCKED_LEGACY)
 		return false;
+	if (survivors.access == LOCKED_WRITABLE && can_reopen(survivors.fd, file->access))
+		survivors.access = file->access;
 	if (fd >= 0 && (file->access & survivors.access) != file->access) {
 		fd = narrow(number, &survivors);
 		if (fd < 0) {
@@ -317,13 +345,7 @@ static bool get_span(struct reader *reader, uint32_t number)
 			spans_assign(&file->spans, (off_t)first, (off_t)last, (uint32_t)open);
 		return true;
 	}
-	struct flock range = {
-		.l_type = F_UNLCK,
-		.l_whence = SEEK_SET,
-		.l_start = (off_t)first,
-		.l_len = last == INT64_MAX ? 0 : (off_t)(last - first + 1),
-	};
-	raw_fcntl(atomic_load(&file->fd), F_OFD_SETLK, &range);
+	shim_description_unlock(atomic_load(&file->fd), (off_t)first, (off_t)last);
 	return true;
 }
 

@@ -124,8 +124,9 @@ int shim_kernel_close_range(unsigned first, unsigned last, unsigned flags)
 	shim_check_fork();
 	if (leaves_its_threads(flags))
 		return close_between_ours(first, last, flags);
-	for (int fd = descriptor_next((int)first); fd >= 0 && (unsigned)fd <= last;
-	     fd = descriptor_next(fd + 1)) {
+	/* From the start again each time: a close may have handed its tag on to
+	 * a duplicate that had none. */
+	for (int fd; (fd = descriptor_next((int)first)) >= 0 && (unsigned)fd <= last;) {
 		if (tag_file(descriptor_tag_of(fd)))
 			close_tagged(fd);
 		else

@@ -51,6 +51,9 @@ struct wish {
 	descriptor_tag tag;
 	struct flock lock;
 	enum shim_wait wait;
+	/* Of the tag's file, when it was asked first. */
+	uint64_t inode;
+	uint32_t device;
 };
 
 static const struct shim_semantics *const semantics_of[] = {
@@ -166,11 +169,13 @@ static void settle(struct wish *wish, struct locked_file *file)
 
 /* Another thread has closed the descriptor while this one got its lock (row 21):
  * the kernel gives such a lock back, and says EBADF. */
-static int lose(struct wish *wish, struct locked_file *file, int fd)
+static int lose(struct wish *wish, struct locked_file *file)
 {
-	if (atomic_load(&file->fd) == fd) {
+	/* The description can have got another number.  If the record is another
+	 * file's by now, it is closed. */
+	if (file->inode == wish->inode && file->device == wish->device) {
 		wish->lock.l_type = F_UNLCK;
-		raw_fcntl(fd, F_OFD_SETLK, &wish->lock);
+		raw_fcntl(atomic_load(&file->fd), F_OFD_SETLK, &wish->lock);
 		settle(wish, file);
 	}
 	return -EBADF;
@@ -188,7 +193,7 @@ static int confirm(struct wish *wish, struct locked_file *file, int fd)
 		return 0;
 	shim_gate_enter(&gate);
 	if (descriptor_tag_of(wish->fd) != wish->tag)
-		result = lose(wish, file, fd);
+		result = lose(wish, file);
 	else if (atomic_load(&file->fd) != fd)
 		result = 1;
 	else
@@ -249,7 +254,7 @@ static void forget_wait(void *argument)
 	shim_deadlock_end();
 }
 
-static int wait_for_others(struct wish *wish, struct locked_file *file, int fd)
+static int announce_wait(const struct wish *wish, const struct locked_file *file)
 {
 	struct shim_span wanted = {
 		.device = file->device,
@@ -258,13 +263,25 @@ static int wait_for_others(struct wish *wish, struct locked_file *file, int fd)
 	};
 
 	int result = resolved_range(wish, &wanted.first, &wanted.last);
-	if (result == 0)
-		result = shim_deadlock_begin(&wanted, for_each_held);
+	return result < 0 ? result : shim_deadlock_begin(&wanted, for_each_held);
+}
+
+/* As long as the wait is announced, the file's record stays (closing.h). */
+static int wait_for_others(struct wish *wish, struct locked_file *file, int fd)
+{
+	int result = announce_wait(wish, file);
+
 	if (result < 0)
 		return result;
 	/* Thread cancellation ends the wait, too. */
 	pthread_cleanup_push(forget_wait, NULL);
 	result = shim_kernel_lock(fd, F_OFD_SETLKW, &wish->lock, wish->wait);
+	if (result == 0)
+		result = confirm(wish, file, fd);
+	/* After a signal the kernel begins the call anew, with the number that
+	 * it was made with; the description may have got another one. */
+	else if (result == -EBADF && atomic_load(&file->fd) != fd)
+		result = 1;
 	pthread_cleanup_pop(true);
 	return result;
 }
@@ -274,21 +291,23 @@ static int set(struct wish *wish)
 	struct locked_file *file = file_of(wish->tag);
 	int result;
 
+	wish->inode = atomic_load_explicit(&file->inode, memory_order_relaxed);
+	wish->device = atomic_load_explicit(&file->device, memory_order_relaxed);
 	do {
 		int fd = atomic_load_explicit(&file->fd, memory_order_acquire);
 		bool is_sole = atomic_load_explicit(&file->sole, memory_order_acquire) ==
 			       tag_open(wish->tag);
 		result = is_sole ? raw_fcntl(fd, F_OFD_SETLK, &wish->lock)
 				 : set_among_many(wish, file);
-		if (result == -EAGAIN && wish->wait != SHIM_AT_ONCE) {
-			is_sole = true;
+		if (result == -EAGAIN && wish->wait != SHIM_AT_ONCE)
 			result = wait_for_others(wish, file, fd);
-		}
-		if (result == 0 && is_sole)
+		else if (result == 0 && is_sole)
 			result = confirm(wish, file, fd);
 	} while (result > 0);
 	if (shim_deadlock_has_waits())
 		shim_deadlock_refresh();
+	if (wish->wait != SHIM_AT_ONCE)
+		shim_closing_wait_is_over();
 	return result;
 }
 
@@ -297,13 +316,24 @@ static bool is_allowed(descriptor_tag tag, short type)
 	return tag & (type == F_WRLCK ? TAG_WRITABLE : TAG_READABLE);
 }
 
+/* What the shim's description has to be opened for.  A thread that waits keeps
+ * to the description that it waits on, and another one's locks would be in its
+ * way: so it shall be one that can do all that the waiter's open can. */
+static uint8_t needed_access(const struct wish *wish)
+{
+	if (wish->wait == SHIM_AT_ONCE)
+		return wish->lock.l_type == F_WRLCK ? LOCKED_WRITABLE : LOCKED_READABLE;
+	return (wish->tag & TAG_READABLE ? LOCKED_READABLE : 0) |
+	       (wish->tag & TAG_WRITABLE ? LOCKED_WRITABLE : 0);
+}
+
 static int set_lock(struct wish *wish, struct flock *request)
 {
-	uint8_t needed = wish->lock.l_type == F_WRLCK ? LOCKED_WRITABLE : LOCKED_READABLE;
+	uint8_t needed = needed_access(wish);
 
 	if (!is_allowed(wish->tag, wish->lock.l_type))
 		return refuse(wish->fd, request, wish->wait);
-	if (!(file_of(wish->tag)->access & needed)) {
+	if ((file_of(wish->tag)->access & needed) != needed) {
 		int result = shim_adoption_widen(wish->tag, wish->fd);
 		/* It would wait for locks on the shim's own description. */
 		if (result == -EBUSY)

@@ -55,7 +55,7 @@ static bool has_open(const struct model_actor *actor, int open)
 	return false;
 }
 
-/* Rows 4 to 6, and the only place where the columns differ. */
+/* Rows 4 to 6. */
 static void close_slot(struct model *model, int actor, struct model_slot *slot)
 {
 	int open = slot->open;
@@ -155,12 +155,21 @@ static void end_actor(struct model *model, int actor)
 	model->actors[actor].is_alive = false;
 }
 
-static void inherit(struct model *model, const struct step *step, bool by_exec)
+static bool survives(const struct step *step, int slot, const struct model_slot *descriptor)
+{
+	if (!is_open(descriptor))
+		return false;
+	if (step->kind == STEP_FORK)
+		return true;
+	return !descriptor->is_cloexec && !(step->flags & SPAWN_CLOSES && step->slot == slot);
+}
+
+static void inherit(struct model *model, const struct step *step)
 {
 	for (int i = 0; i < SLOTS; i++) {
 		const struct model_slot *from = &model->actors[step->actor].slots[i];
 		struct model_slot *to = &model->actors[step->newcomer].slots[i];
-		if (!is_open(from) || (by_exec && from->is_cloexec))
+		if (!survives(step, i, from))
 			continue;
 		fill_slot(model, to, from->open, from->is_cloexec);
 		to->number = from->number;
@@ -206,7 +215,7 @@ static int resolve_range(const struct model_open *open, const struct flock *lock
 	if (lock->l_len > 0) {
 		if (lock->l_len - 1 > INT64_MAX - ret->first)
 			return EOVERFLOW;
-		ret->last = ret->first + lock->l_len - 1;
+		ret->last = ret->first + (lock->l_len - 1);
 	} else if (lock->l_len < 0) {
 		if (ret->first + lock->l_len < 0)
 			return EINVAL;
@@ -312,6 +321,26 @@ static void begin_wait(struct model *model, const struct step *step,
 	model->opens[request->open].references++;
 }
 
+/*
+ * What the shim cannot have: a thread waits through an open that may only read,
+ * on a description that may only read; then another open write-locks the same
+ * bytes, and the shim's new description is in the way of its own old one until
+ * that lock goes.
+ */
+static bool is_in_the_way_of_own_reader(const struct model *model, const struct lock_range *request)
+{
+	const struct model_actor *actor = &model->actors[request->actor];
+
+	for (int i = 0; i < THREADS; i++) {
+		const struct model_wait *wait = &actor->waits[i];
+		if (actor->column == COLUMN_PROCESS && wait->is_waiting &&
+		    wait->file == model->opens[request->open].file && request->type == F_WRLCK &&
+		    !is_allowed(&model->opens[wait->request.open], F_WRLCK))
+			return true;
+	}
+	return false;
+}
+
 static void perform_lock(struct model *model, const struct step *step, const struct flock *lock,
 			 bool waits, struct expectation *ret)
 {
@@ -322,10 +351,9 @@ static void perform_lock(struct model *model, const struct step *step, const str
 		fail(ret, error);
 		return;
 	}
+	if (is_in_the_way_of_own_reader(model, &request))
+		return;
 	struct lock_map *file = file_of(model, &request);
-	if (is_allowed(&model->opens[request.open], F_RDLCK))
-		model->actors[step->actor].has_locked_readable[model->opens[request.open].file] =
-			true;
 	ret->what = EXPECT_SUCCESS;
 	if (lock->l_type == F_UNLCK || !map_has_conflict(file, &request)) {
 		map_set(file, &request);
@@ -509,7 +537,7 @@ static void perform_fork(struct model *model, const struct step *step, struct ex
 	if (step->kind == STEP_SPAWN)
 		column = step->under_shim ? COLUMN_PROCESS : COLUMN_LEGACY;
 	model_add_actor(model, step->newcomer, column);
-	inherit(model, step, step->kind == STEP_SPAWN);
+	inherit(model, step);
 	ret->what = EXPECT_PID;
 	if (step->entry == BY_DAEMON) {
 		end_actor(model, step->actor);
@@ -517,33 +545,8 @@ static void perform_fork(struct model *model, const struct step *step, struct ex
 	}
 }
 
-/*
- * The one case of row 10 that the shim cannot have: of a file that the process
- * has locked through opens that may read, only such survive as may not.  The
- * new image must not be given more than these can do.
- */
-static bool would_gain_access(const struct model *model, const struct model_actor *actor, int file)
-{
-	bool has_survivor = false;
-
-	for (int i = 0; i < SLOTS; i++) {
-		const struct model_slot *slot = &actor->slots[i];
-		if (!is_open(slot) || slot->is_cloexec || model->opens[slot->open].file != file)
-			continue;
-		if (is_allowed(&model->opens[slot->open], F_RDLCK))
-			return false;
-		has_survivor = true;
-	}
-	return has_survivor && actor->has_locked_readable[file];
-}
-
 static void perform_exec(struct model *model, const struct step *step, struct expectation *ret)
 {
-	const struct model_actor *actor = &model->actors[step->actor];
-
-	for (int i = 0; i < FILES; i++)
-		if (actor->column == COLUMN_PROCESS && would_gain_access(model, actor, i))
-			return;
 	end_waits(model, step->actor);
 	for (int i = 0; i < SLOTS; i++) {
 		struct model_slot *slot = &model->actors[step->actor].slots[i];

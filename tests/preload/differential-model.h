@@ -7,7 +7,9 @@
  * what an all-process model says; and where programs under the shim and others
  * share files, each its own.
  *
- * The columns differ in one thing here: what a close takes away (rows 4 to 6).
+ * The columns differ in what a close takes away (rows 4 to 6), and in what a
+ * wait does whose descriptor is closed (row 21): the kernel takes it for one
+ * more close.
  *
  * What the contract leaves open is open here: a wait may be refused with
  * EDEADLK or not where the cycle is not made of all that stands in the way, or
@@ -50,8 +52,6 @@ struct model_actor {
 	enum column column;
 	struct model_slot slots[SLOTS];
 	struct model_wait waits[THREADS];
-	/* Has locked this file through an open that may read. */
-	bool has_locked_readable[FILES];
 };
 
 enum { OPENS_MAX = ACTORS * SLOTS + ACTORS * THREADS };

@@ -241,7 +241,10 @@ static void choose_process_call(struct draft *draft, struct step *step)
 		step->entry = percent(draft, 80) ? BY_FORK : BY_DAEMON;
 		break;
 	case STEP_SPAWN:
-		step->entry = (enum entry)ONE_OF(draft, BY_FORK, BY_VFORK, BY_POSIX_SPAWN);
+		step->entry = (enum entry)ONE_OF(draft, BY_FORK, BY__FORK, BY_SYSCALL, BY_VFORK,
+						 BY_VFORK, BY_POSIX_SPAWN);
+		step->slot = open_slot(draft, step);
+		step->flags = percent(draft, 40) ? SPAWN_CLOSES : 0;
 		break;
 	case STEP_EXEC:
 		step->entry = (enum entry)ONE_OF(draft, BY_EXECVE, BY_EXECV, BY_EXECL);

@@ -252,6 +252,20 @@ static long fork_actor(const struct command *command)
 	return pid;
 }
 
+static int spawn_by_libc(const struct command *command, const struct player_start *start,
+			 pid_t *ret)
+{
+	posix_spawn_file_actions_t actions;
+
+	posix_spawn_file_actions_init(&actions);
+	if (command->step.flags & SPAWN_CLOSES)
+		posix_spawn_file_actions_addclose(&actions, command->fd);
+	int error = posix_spawn(ret, stage->player, &actions, NULL, start->arguments,
+				start->environment);
+	posix_spawn_file_actions_destroy(&actions);
+	return error;
+}
+
 static long spawn_actor(const struct command *command)
 {
 	const struct step *step = &command->step;
@@ -259,13 +273,25 @@ static long spawn_actor(const struct command *command)
 	pid_t pid;
 
 	stage_player_start(stage, stage_path, step->newcomer, -1, step->under_shim, &start);
-	if (step->entry == BY_POSIX_SPAWN) {
-		errno = posix_spawn(&pid, stage->player, NULL, NULL, start.arguments,
-				    start.environment);
+	switch (step->entry) {
+	case BY_POSIX_SPAWN:
+		errno = spawn_by_libc(command, &start, &pid);
 		return errno ? -1 : pid;
+	case BY_VFORK:
+		pid = vfork();
+		break;
+	case BY__FORK:
+		pid = _Fork();
+		break;
+	case BY_SYSCALL:
+		pid = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+		break;
+	default:
+		pid = fork();
 	}
-	pid = step->entry == BY_VFORK ? vfork() : fork();
 	if (pid == 0) {
+		if (step->flags & SPAWN_CLOSES)
+			close(command->fd);
 		execve(stage->player, start.arguments, start.environment);
 		_exit(99);
 	}

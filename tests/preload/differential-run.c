@@ -220,10 +220,30 @@ static bool check_wait(struct run *run, const struct step *step)
 	if (state == SEAT_BLOCKED)
 		return true;
 	if (state != SEAT_ANSWERED)
-		return differs(run, "expected to wait\nseen     %s", seat_state_name(state));
+		return differs(run, "expected to wait\nseen     that it %s",
+			       seat_state_name(state));
 	if (!may_fail || !is_error(answer, EDEADLK))
 		return differs(run, "expected to wait%s\nseen     %s",
 			       may_fail ? ", or -1 EDEADLK" : "", print_answer(answer, words));
+	model_end_wait(&run->model, wait);
+	return true;
+}
+
+/* A call that is made again can be refused, too. */
+static bool check_restart(struct run *run, const struct step *step)
+{
+	struct model_wait *wait = &run->model.actors[step->actor].waits[step->thread];
+	const struct answer *answer = answer_of(run, step->actor, step->thread);
+	char words[WORDS_SIZE];
+
+	enum seat_state state = cast_await_block(run->cast, step->actor, step->thread);
+	if (state == SEAT_BLOCKED)
+		return true;
+	if (state != SEAT_ANSWERED || !is_error(answer, EDEADLK) ||
+	    !model_may_deadlock(&run->model, wait))
+		return differs(run, "expected to wait on\nseen     %s",
+			       state == SEAT_ANSWERED ? print_answer(answer, words)
+						      : seat_state_name(state));
 	model_end_wait(&run->model, wait);
 	return true;
 }
@@ -237,11 +257,8 @@ static bool check_signal(struct run *run, const struct step *step)
 
 	if (!cast_signal(run->cast, step->actor, step->thread, signals[step->entry]))
 		return differs(run, "expected the handler to run\nseen     that it does not");
-	if (step->entry == BY_RESTART) {
-		enum seat_state state = cast_await_block(run->cast, step->actor, step->thread);
-		return state == SEAT_BLOCKED ||
-		       differs(run, "expected to wait on\nseen     %s", seat_state_name(state));
-	}
+	if (step->entry == BY_RESTART)
+		return check_restart(run, step);
 	if (!await_answer(run, step))
 		return false;
 	if (step->entry == BY_JUMP ? answer->is_jump : is_error(answer, EINTR))
@@ -308,9 +325,23 @@ static bool accept_end_of_wait(struct run *run, struct model_wait *wait,
 	return false;
 }
 
+/* One that has answered, with a reason. */
+static bool accept_one(struct run *run, bool is_closed)
+{
+	for (int i = 0; i < ACTORS * THREADS; i++) {
+		struct model_wait *wait = &run->model.actors[i / THREADS].waits[i % THREADS];
+		if (wait->is_waiting && model_is_closed(&run->model, wait) == is_closed &&
+		    cast_await_block(run->cast, i / THREADS, i % THREADS) == SEAT_ANSWERED &&
+		    accept_end_of_wait(run, wait, answer_of(run, i / THREADS, i % THREADS)))
+			return true;
+	}
+	return false;
+}
+
 /*
  * One release may let several go on, and one of those others again, or keep
- * them out.  So what was answered is taken in the order in which it makes
+ * them out.  First come those whose descriptor is closed: what they get they
+ * give back, and keep nobody out.  So what was answered is taken in the order in which it makes
  * sense; nobody may be left that has answered and should not, or that should
  * go on and does not.
  */
@@ -318,14 +349,8 @@ static bool take_news(struct run *run)
 {
 	char words[WORDS_SIZE];
 
-	for (int i = 0; i < ACTORS * THREADS; i++) {
-		struct model_wait *wait = &run->model.actors[i / THREADS].waits[i % THREADS];
-		if (!wait->is_waiting ||
-		    cast_await_block(run->cast, i / THREADS, i % THREADS) != SEAT_ANSWERED)
-			continue;
-		if (accept_end_of_wait(run, wait, answer_of(run, i / THREADS, i % THREADS)))
-			i = -1;
-	}
+	while (accept_one(run, true) || accept_one(run, false))
+		;
 	for (int i = 0; i < ACTORS * THREADS; i++) {
 		struct model_wait *wait = &run->model.actors[i / THREADS].waits[i % THREADS];
 		bool is_grantable = model_is_grantable(&run->model, wait);
@@ -399,17 +424,18 @@ static bool check_byte(struct run *run, int file, const struct lock_map *view, o
 		       (intmax_t)byte, seen.l_type == F_UNLCK ? "no lock" : words);
 }
 
+/* All that a plan's small ranges reach. */
+enum { VIEW_BYTES = 72 };
+
 static bool check_files(struct run *run)
 {
-	/* All that a plan's small ranges reach; then edges. */
-	enum { BYTES = 72 };
 	static const off_t edges[] = {1000,          INT64_MAX - 4, INT64_MAX - 3,
 				      INT64_MAX - 2, INT64_MAX - 1, INT64_MAX};
 	struct lock_map view;
 
 	for (int file = 0; file < FILES; file++) {
 		map_view(&run->model.files[file], &view);
-		for (off_t byte = 0; byte < BYTES; byte++)
+		for (off_t byte = 0; byte < VIEW_BYTES; byte++)
 			if (!check_byte(run, file, &view, byte))
 				return false;
 		for (size_t i = 0; i < sizeof edges / sizeof *edges; i++)
@@ -417,6 +443,37 @@ static bool check_files(struct run *run)
 				return false;
 	}
 	return true;
+}
+
+/* A letter for each byte. */
+static void print_from_outside(struct run *run, int file, char letters[VIEW_BYTES + 1])
+{
+	for (off_t byte = 0; byte < VIEW_BYTES; byte++) {
+		struct flock seen = {.l_type = F_WRLCK, .l_start = byte, .l_len = 1};
+		bool is_seen = fcntl(run->cast->outsiders[file], F_OFD_GETLK, &seen) == 0;
+		letters[byte] = !is_seen                 ? '?'
+				: seen.l_type == F_UNLCK ? '-'
+				: seen.l_type == F_RDLCK ? 'r'
+							 : 'w';
+	}
+	letters[VIEW_BYTES] = '\0';
+}
+
+static void print_files(struct run *run)
+{
+	char letters[VIEW_BYTES + 1], locks[600];
+	char *text = run->difference->files;
+	size_t size = sizeof run->difference->files, used = 0;
+	struct lock_map view;
+
+	for (int file = 0; file < FILES && used < size; file++) {
+		map_view(&run->model.files[file], &view);
+		map_print(&view, locks, sizeof locks);
+		print_from_outside(run, file, letters);
+		used += (size_t)snprintf(text + used, size - used,
+					 "file %d, expected: %s\n        seen:     %s\n", file,
+					 locks, letters);
+	}
 }
 
 /* The run */
@@ -511,6 +568,8 @@ size_t run_plan(struct cast *cast, const struct settings *settings, struct plan 
 		ret->step = i;
 		count += !plan->is_left_out[i];
 	}
+	if (ret->is_found)
+		print_files(run);
 	cast_dismiss(cast);
 	free(run);
 	return count;

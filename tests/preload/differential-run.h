@@ -25,6 +25,7 @@ struct difference {
 	bool is_found;
 	size_t step;
 	char text[1200];
+	char files[2400]; /* who has locked what, as it must be and as it is */
 };
 
 /* How many steps made sense; those that did not are marked as left out. */

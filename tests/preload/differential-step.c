@@ -22,7 +22,8 @@ static const char *const entry_names[ENTRIES] = {
 	[BY_F_DUPFD_CLOEXEC] = "fcntl(F_DUPFD_CLOEXEC)",
 	[BY_FORK] = "fork",
 	[BY_DAEMON] = "daemon",
-	[BY_VFORK] = "vfork+execve",
+	[BY__FORK] = "_Fork",
+	[BY_VFORK] = "vfork",
 	[BY_POSIX_SPAWN] = "posix_spawn",
 	[BY_EXECVE] = "execve",
 	[BY_EXECV] = "execv",
@@ -105,6 +106,16 @@ static const char *lockf_name(int command)
 	}
 }
 
+static void print_spawn(const struct step *step, char *text, size_t size)
+{
+	char closes[24] = "";
+
+	if (step->flags & SPAWN_CLOSES)
+		snprintf(closes, sizeof closes, "close(s%d), ", step->slot);
+	snprintf(text, size, "%c = %s(): %sexecve()", actor_name(step->newcomer),
+		 step->entry == BY_SYSCALL ? "syscall(clone)" : entry_names[step->entry], closes);
+}
+
 static void print_call(const struct step *step, char *text, size_t size)
 {
 	const char *entry = entry_names[step->entry];
@@ -164,8 +175,10 @@ static void print_call(const struct step *step, char *text, size_t size)
 			 lockf_name(step->command), (intmax_t)step->lock.l_len);
 		break;
 	case STEP_FORK:
-	case STEP_SPAWN:
 		snprintf(text, size, "%c = %s()", actor_name(step->newcomer), entry);
+		break;
+	case STEP_SPAWN:
+		print_spawn(step, text, size);
 		break;
 	case STEP_EXEC:
 	case STEP_EXIT:

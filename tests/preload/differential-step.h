@@ -63,6 +63,7 @@ enum entry {
 	BY_F_DUPFD_CLOEXEC,
 	BY_FORK,
 	BY_DAEMON,
+	BY__FORK,
 	BY_VFORK,
 	BY_POSIX_SPAWN,
 	BY_EXECVE,
@@ -76,6 +77,9 @@ enum entry {
 	ENTRIES,
 };
 
+/* Between its fork and its execve() the child closes the descriptor. */
+enum { SPAWN_CLOSES = 1 };
+
 struct step {
 	enum step_kind kind;
 	enum entry entry;
@@ -86,7 +90,7 @@ struct step {
 	uint8_t newcomer; /* who the new process is */
 	bool under_shim;  /* ... in a mixed run, if it is another program */
 	bool is_bad_pointer;
-	int flags;   /* open(2)'s, dup3(2)'s, close_range(2)'s, FD_CLOEXEC */
+	int flags;   /* open(2)'s, dup3(2)'s, close_range(2)'s, FD_CLOEXEC, SPAWN_CLOSES */
 	int number;  /* a descriptor number that the call asks for */
 	int command; /* lockf(3)'s */
 	struct flock lock;

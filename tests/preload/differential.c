@@ -27,7 +27,6 @@ enum { SHRINKING_SECONDS = 60 };
 struct options {
 	struct settings settings;
 	uint64_t seed;
-	bool is_one_plan; /* --seed without --seconds */
 	int64_t seconds;
 	const char *only;
 	const char *player, *shim, *semantics;
@@ -224,9 +223,9 @@ static void print_difference(const struct options *options, const struct plan *p
 			       ? plan->steps[i].under_shim ? " under the shim" : " natively"
 			       : "");
 	}
-	printf("\n%s\n\nto see it again:\n  preload-differential --mode %s --seed %" PRIu64
+	printf("\n%s\n\n%s\nto see it again:\n  preload-differential --mode %s --seed %" PRIu64
 	       " --steps %zu",
-	       difference->text, mode_names[options->settings.mode], plan->seed,
+	       difference->text, difference->files, mode_names[options->settings.mode], plan->seed,
 	       options->settings.steps);
 	if (strcmp(options->semantics, "process") != 0)
 		printf(" --semantics %s", options->semantics);
