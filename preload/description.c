@@ -8,13 +8,14 @@
  * - regular files only: opening a device or a FIFO again does things;
  * - O_NONBLOCK: not to wait for the end of a lease; O_NOCTTY goes without
  *   saying; O_APPEND as the program's, which an append-only file insists on;
- * - with the access that the program has: on overlayfs an open for writing
- *   copies the file up.  One that may only write may read, too, if it can.
+ * - with the access that the program has, for execve(2) may hand it to another
+ *   program, and on overlayfs an open for writing copies the file up.
  *
  * OFD locks cannot be moved from one description to another.  Read locks can
  * be on both for a moment; write locks cannot, but a description that has any
- * can write, and all that it can lack is reading.  That is why it is not left
- * out: another open of the program may want a read lock later.
+ * can write, and all that it can lack is reading, if another open wants a read
+ * lock later.  So one for a program that may only write can read, too, where
+ * that gives nothing away: where the file's mode lets anybody read.
  */
 #include "description.h"
 
@@ -72,14 +73,28 @@ void shim_description_unlock(int fd, off_t first, off_t last)
 	raw_fcntl(fd, F_OFD_SETLK, &range);
 }
 
+/* A process that may only write, and write to a file that everybody may read. */
+static bool may_read_as_well(int fd, uint8_t access)
+{
+	return access == LOCKED_WRITABLE && shim_description_may_anybody_read(fd);
+}
+
+bool shim_description_may_anybody_read(int fd)
+{
+	struct stat stat;
+
+	return raw_fstat(fd, &stat) == 0 && stat.st_mode & S_IROTH;
+}
+
 int shim_description_open(struct locked_file *file, int fd, uint8_t access)
 {
-	uint8_t wider = access | LOCKED_READABLE;
-	int opened = open_private(file, fd, wider);
+	int opened = -EACCES;
 
+	if (may_read_as_well(fd, access))
+		opened = open_private(file, fd, access | LOCKED_READABLE);
 	if (opened >= 0)
-		access = wider;
-	else if (access != wider)
+		access |= LOCKED_READABLE;
+	else
 		opened = open_private(file, fd, access);
 	if (opened < 0)
 		return opened;
@@ -109,46 +124,51 @@ static int copy_range(const struct locked_file *file, int to, struct flock lock,
 	return 0;
 }
 
+struct copy {
+	const struct locked_file *file;
+	int to;
+	uint32_t open;
+	int result;
+};
+
+static bool copy_if_read_lock(void *argument, const struct flock *held)
+{
+	struct copy *copy = argument;
+
+	if (held->l_type == F_RDLCK)
+		copy->result = copy_range(copy->file, copy->to, *held, copy->open);
+	return copy->result == 0;
+}
+
 int shim_description_copy_read_locks(const struct locked_file *file, int from, int to,
 				     uint32_t open)
 {
-	struct flock held;
-	int result;
+	struct copy copy = {file, to, open, 0};
+	int result = shim_held_each(from, copy_if_read_lock, &copy);
 
-	for (off_t at = 0; (result = shim_held_next(from, at, &held)) > 0;) {
-		at = shim_held_last(&held);
-		held.l_pid = 0;
-		if (held.l_type == F_RDLCK)
-			result = copy_range(file, to, held, open);
-		if (result < 0 || at == INT64_MAX)
-			break;
-		at++;
-	}
-	return result < 0 ? result : 0;
+	return result < 0 ? result : copy.result;
 }
 
-static bool has_write_locks(int fd)
+static bool look_for_write_lock(void *argument, const struct flock *held)
 {
-	struct flock held;
-	int result;
+	bool *found = argument;
 
-	for (off_t at = 0; (result = shim_held_next(fd, at, &held)) > 0;) {
-		at = shim_held_last(&held);
-		if (held.l_type == F_WRLCK)
-			return true;
-		if (at == INT64_MAX)
-			return false;
-		at++;
-	}
-	return result < 0;
+	*found = held->l_type == F_WRLCK;
+	return !*found;
 }
 
-int shim_description_widen(struct locked_file *file, int fd, uint8_t access)
+static bool may_have_write_locks(int fd)
+{
+	bool found = false;
+
+	return shim_held_each(fd, look_for_write_lock, &found) < 0 || found;
+}
+
+static int open_wider(struct locked_file *file, int fd, uint8_t access)
 {
 	int old = atomic_load(&file->fd);
 
-	access |= file->access;
-	if (has_write_locks(old))
+	if (may_have_write_locks(old))
 		return -EBUSY;
 
 	int new = open_private(file, fd, access);
@@ -161,12 +181,21 @@ int shim_description_widen(struct locked_file *file, int fd, uint8_t access)
 	}
 	file->access = access;
 	atomic_store(&file->fd, new);
-	/* A thread that knew the old one may have locked there since the first
-	 * look.  Whoever does so from now on sees that it is no longer the
-	 * one, and comes again. */
-	shim_description_copy_read_locks(file, old, new, LOCKED_BY_MANY);
 	/* It stays, without a number, for threads that wait on it. */
 	shim_description_unlock(old, 0, INT64_MAX);
 	shim_private_close(old);
 	return 0;
+}
+
+int shim_description_widen(struct locked_file *file, int fd, uint8_t access)
+{
+	/* While nobody is the only one, everybody comes through the gate, which
+	 * is shut.  Who has locked on the old description without, and after
+	 * the look at its locks, finds another number when it confirms, and
+	 * begins anew. */
+	uint32_t sole = atomic_exchange(&file->sole, LOCKED_BY_MANY);
+	int result = open_wider(file, fd, access | file->access);
+
+	atomic_store(&file->sole, sole);
+	return result;
 }

@@ -20,6 +20,9 @@ int shim_description_open(struct locked_file *file, int fd, uint8_t access);
  * along.  A negative errno, and nothing has changed. */
 int shim_description_widen(struct locked_file *file, int fd, uint8_t access);
 
+/* By the file's mode: to be able to read it is no secret. */
+bool shim_description_may_anybody_read(int fd);
+
 /* Gives back what is locked on the description `fd`, both bytes included. */
 void shim_description_unlock(int fd, off_t first, off_t last);
 

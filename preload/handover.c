@@ -12,9 +12,8 @@
  * Never more access than the survivors have: a new image may be less trusted
  * than the old one.  Where the shim's description has more, the survivors'
  * read locks go over on one that has less.  Write locks cannot: if only such
- * survive as may not read, and the description may, it goes over where the
- * survivors could be opened for reading now.  The new image can do that itself
- * then.  Else nothing is handed over.
+ * survive as may not read, and the description may, it goes over where anybody
+ * may read the file.  Else nothing is handed over.
  *
  * Opens that do not survive lose their locks (row 11).  If they are not the
  * only ones of the file, their bytes are locked on the description that is
@@ -138,14 +137,6 @@ static int narrow(uint32_t number, const struct survivors *survivors)
 	return narrowed;
 }
 
-/* Whether whoever has the descriptor can have that access by it. */
-static bool can_reopen(int fd, uint8_t access)
-{
-	_cleanup_raw_close_ int reopened = shim_description_reopen(fd, access);
-
-	return reopened >= 0;
-}
-
 static void put_tags(struct writer *writer, uint32_t number)
 {
 	for (int fd = descriptor_next(0); fd >= 0; fd = descriptor_next(fd + 1)) {
@@ -180,7 +171,7 @@ static bool put_file(struct writer *writer, uint32_t number)
 
 	if (survivors.fd < 0 || file->kind == LOCKED_LEGACY)
 		return false;
-	if (survivors.access == LOCKED_WRITABLE && can_reopen(survivors.fd, file->access))
+	if (survivors.access == LOCKED_WRITABLE && shim_description_may_anybody_read(survivors.fd))
 		survivors.access = file->access;
 	if (fd >= 0 && (file->access & survivors.access) != file->access) {
 		fd = narrow(number, &survivors);

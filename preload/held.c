@@ -16,70 +16,80 @@
 
 enum { PART_SIZE = 1024, PATH_SIZE = 64 };
 
-/* Takes the line's lock for the answer if it is the first so far. */
-static bool consider(const char *line, size_t length, off_t from, struct lock_line *best, bool any)
+static bool parse(const char *line, size_t length, struct flock *ret)
 {
 	static const char label[] = "lock:\t";
 	struct lock_line found;
 
 	if (length < sizeof label - 1 || memcmp(line, label, sizeof label - 1) != 0 ||
 	    !lock_line_parse(line + sizeof label - 1, length - (sizeof label - 1), &found) ||
-	    found.type != LOCK_LINE_OFD || found.end < (uint64_t)from ||
-	    (any && found.start > best->start))
+	    found.type != LOCK_LINE_OFD)
 		return false;
-	*best = found;
+	*ret = (struct flock){
+		.l_type = found.exclusive ? F_WRLCK : F_RDLCK,
+		.l_whence = SEEK_SET,
+		.l_start = (off_t)found.start,
+		.l_len = found.end == INT64_MAX ? 0 : (off_t)(found.end - found.start + 1),
+	};
 	return true;
 }
 
-int shim_held_next_by_proc(int fd, off_t from, struct flock *ret)
+/* Those in the whole lines of a part.  Returns the length of these lines. */
+static size_t visit_lines(const char *part, size_t length, shim_held_visit *visit, void *argument,
+			  bool *ret_go_on)
+{
+	struct flock held;
+	size_t at = 0;
+
+	for (const char *newline; *ret_go_on && (newline = memchr(part + at, '\n', length - at));
+	     at = (size_t)(newline - part) + 1)
+		if (parse(part + at, (size_t)(newline - part) - at, &held))
+			*ret_go_on = visit(argument, &held);
+	return at;
+}
+
+int shim_held_each_by_proc(int fd, shim_held_visit *visit, void *argument)
 {
 	char path[PATH_SIZE], part[PART_SIZE];
 	struct text text = TEXT(path);
-	struct lock_line best = {0};
 	size_t kept = 0;
-	bool any = false;
+	bool go_on = true;
 
 	text_add(&text, "/proc/thread-self/fdinfo/");
 	text_add_number(&text, fd);
 	_cleanup_raw_close_ int file = raw_openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
 	if (file < 0)
 		return file;
-
-	for (;;) {
+	while (go_on) {
 		ssize_t length = raw_read(file, part + kept, sizeof part - kept);
-		if (length < 0)
+		if (length <= 0)
 			return (int)length;
-		if (length == 0)
-			break;
-		size_t end = kept + (size_t)length, at = 0;
-		for (char *newline; (newline = memchr(part + at, '\n', end - at));
-		     at = (size_t)(newline - part) + 1)
-			any |= consider(part + at, (size_t)(newline - part) - at, from, &best, any);
-		kept = end - at;
-		if (kept == sizeof part)
+		kept += (size_t)length;
+		size_t used = visit_lines(part, kept, visit, argument, &go_on);
+		if (used == 0 && kept == sizeof part)
 			return -EIO;
-		memmove(part, part + at, kept);
+		kept -= used;
+		memmove(part, part + used, kept);
 	}
-	if (!any)
-		return 0;
-	*ret = (struct flock){
-		.l_type = best.exclusive ? F_WRLCK : F_RDLCK,
-		.l_whence = SEEK_SET,
-		.l_start = (off_t)best.start,
-		.l_len = best.end == INT64_MAX ? 0 : (off_t)(best.end - best.start + 1),
-	};
-	return 1;
+	return 0;
 }
 
-int shim_held_next(int fd, off_t from, struct flock *ret)
+int shim_held_each(int fd, shim_held_visit *visit, void *argument)
 {
-	struct flock question = {.l_type = F_UNLCK, .l_whence = SEEK_SET, .l_start = from};
+	struct flock held;
+	off_t from = 0;
 
-	int result = raw_fcntl(fd, F_OFD_GETLK, &question);
-	if (result < 0)
-		return shim_held_next_by_proc(fd, from, ret);
-	if (question.l_type == F_UNLCK)
-		return 0;
-	*ret = question;
-	return 1;
+	for (;;) {
+		held = (struct flock){.l_type = F_UNLCK, .l_whence = SEEK_SET, .l_start = from};
+		int result = raw_fcntl(fd, F_OFD_GETLK, &held);
+		/* Only the first question can be refused. */
+		if (result < 0)
+			return from ? result : shim_held_each_by_proc(fd, visit, argument);
+		if (held.l_type == F_UNLCK)
+			return 0;
+		held.l_pid = 0;
+		if (!visit(argument, &held) || held.l_len == 0)
+			return 0;
+		from = shim_held_last(&held) + 1;
+	}
 }

@@ -51,8 +51,9 @@ bool pool_reserve(struct pool *pool, size_t object_size, uint32_t count)
 
 	for (; count && number; count--)
 		memcpy(&number, pool_at(pool, object_size, number), sizeof number);
-	return count == 0 || (map_chunk(pool, pool->used / objects_per_chunk(object_size)) &&
-			      map_chunk(pool, (pool->used + count - 1) / objects_per_chunk(object_size)));
+	return count == 0 ||
+	       (map_chunk(pool, pool->used / objects_per_chunk(object_size)) &&
+		map_chunk(pool, (pool->used + count - 1) / objects_per_chunk(object_size)));
 }
 
 void pool_reset(struct pool *pool)

@@ -96,27 +96,32 @@ static descriptor_tag believed_tag(int fd)
 
 /* Bookkeeping */
 
+struct gap {
+	struct locked_file *file;
+	off_t first;
+};
+
+static bool forget_gap(void *argument, const struct flock *held)
+{
+	struct gap *gap = argument;
+
+	bool has_room = spans_reserve();
+
+	if (has_room && held->l_start > gap->first)
+		spans_assign(&gap->file->spans, gap->first, held->l_start - 1, 0);
+	/* Behind the last byte that there can be there is no gap. */
+	gap->first = has_room && held->l_len != 0 ? shim_held_last(held) + 1 : -1;
+	return gap->first > 0;
+}
+
 /* Nobody has a byte that is not locked. */
 static void forget_unlocked(struct locked_file *file)
 {
-	int fd = atomic_load(&file->fd);
-	struct flock held;
-	off_t free_from = 0;
+	struct gap gap = {.file = file};
 
-	for (;;) {
-		int result = shim_held_next(fd, free_from, &held);
-		if (result < 0 || !spans_reserve())
-			return;
-		if (result == 0) {
-			spans_assign(&file->spans, free_from, INT64_MAX, 0);
-			return;
-		}
-		if (held.l_start > free_from)
-			spans_assign(&file->spans, free_from, held.l_start - 1, 0);
-		if (held.l_len == 0)
-			return;
-		free_from = shim_held_last(&held) + 1;
-	}
+	if (shim_held_each(atomic_load(&file->fd), forget_gap, &gap) == 0 && gap.first >= 0 &&
+	    spans_reserve())
+		spans_assign(&file->spans, gap.first, INT64_MAX, 0);
 }
 
 /* From the only open that has locked to one of several: what is locked is its.
@@ -224,27 +229,35 @@ static int set_among_many(struct wish *wish, struct locked_file *file)
 	return result;
 }
 
+struct holding {
+	const struct locked_file *file;
+	void (*visit)(void *argument, const struct shim_span *span);
+	void *argument;
+};
+
+static bool visit_held(void *argument, const struct flock *held)
+{
+	const struct holding *holding = argument;
+
+	holding->visit(holding->argument, &(struct shim_span){
+						  .device = holding->file->device,
+						  .inode = holding->file->inode,
+						  .first = held->l_start,
+						  .last = shim_held_last(held),
+						  .exclusive = held->l_type == F_WRLCK,
+					  });
+	return true;
+}
+
 /* Inside the gate. */
 static void for_each_held(void (*visit)(void *argument, const struct shim_span *span),
 			  void *argument)
 {
-	struct flock held;
-
 	for (uint32_t number = locked_file_next(0); number; number = locked_file_next(number)) {
-		const struct locked_file *file = locked_file_at(number);
-		int fd = atomic_load(&file->fd);
-		for (off_t at = 0; fd >= 0 && shim_held_next(fd, at, &held) > 0;) {
-			visit(argument, &(struct shim_span){
-						.device = file->device,
-						.inode = file->inode,
-						.first = held.l_start,
-						.last = shim_held_last(&held),
-						.exclusive = held.l_type == F_WRLCK,
-					});
-			if (held.l_len == 0)
-				break;
-			at = shim_held_last(&held) + 1;
-		}
+		struct holding holding = {locked_file_at(number), visit, argument};
+		int fd = atomic_load(&holding.file->fd);
+		if (fd >= 0)
+			shim_held_each(fd, visit_held, &holding);
 	}
 }
 

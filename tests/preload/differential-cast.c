@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -41,7 +42,10 @@ static bool make_file(struct cast *cast, int file)
 	snprintf(second, sizeof *cast->stage->paths, "%s/second-name-%d", cast->folder, file);
 	int fd = open(first, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	cast->outsiders[file] = fd;
-	return fd >= 0 && ftruncate(fd, FILE_SIZE) == 0 && link(first, second) == 0;
+	/* Anybody may read it: else a process that can only write, and then opens
+	 * it for reading as well, is in its own way (relock-preload(7)). */
+	return fd >= 0 && fchmod(fd, 0644) == 0 && ftruncate(fd, FILE_SIZE) == 0 &&
+	       link(first, second) == 0;
 }
 
 static bool make_stage(struct cast *cast)
