@@ -236,6 +236,23 @@ static void upgrade_of_reader(void)
 	say_map();
 }
 
+/* The first can only write, and the next only read. */
+static void downgrade_of_writer(void)
+{
+	int writing = open_file(O_WRONLY);
+
+	say_result(set_lock(writing, F_WRLCK, 0, 10));
+	int reading = open_file(O_RDONLY);
+	say_result(set_lock(reading, F_RDLCK, 5, 5));
+	say_map();
+	say_result(set_lock(reading, F_WRLCK, 5, 5));
+	say_conflict(reading, F_RDLCK);
+	close(reading);
+	say_map();
+	close(writing);
+	say_map();
+}
+
 enum { FILES = 200, RANGES = 500 };
 
 static void count_held(void *argument)
@@ -361,6 +378,7 @@ const struct subject_case subject_places[] = {
 	{"other_kinds", other_kinds},
 	{"access_modes", access_modes},
 	{"upgrade_of_reader", upgrade_of_reader},
+	{"downgrade_of_writer", downgrade_of_writer},
 	{"many_files", many_files},
 	{"many_ranges", many_ranges},
 	{"errno_is_kept", errno_is_kept},
