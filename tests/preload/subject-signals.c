@@ -15,7 +15,7 @@
 
 #include "subject.h"
 
-enum { RUNS = 300, OWN_BYTE = 100 };
+enum { RUNS = 60, OWN_BYTE = 100 };
 
 /* A thread that interrupts this one as soon as it has dealt with the last time:
  * sooner or later in the middle of everything. */
@@ -116,7 +116,7 @@ static void handler_locks_and_closes(void)
 		handled.path = subject_file;
 	strike_often(lock_and_close_in_handler);
 	/* Natively it takes the locks away, sooner or later. */
-	while (handled.runs < RUNS || (handled.path != path && !lost && handled.runs < RUNS * 3))
+	while (handled.runs < RUNS || (handled.path != path && !lost && handled.runs < RUNS * 6))
 		lost += !live(asking, &failures);
 	strike_no_more();
 	unlink(path);

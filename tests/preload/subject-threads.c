@@ -132,11 +132,13 @@ static void *use_one_open(void *number)
 	long byte = (long)number;
 
 	if (byte >= LOCKERS) {
-		for (; lockers_left; closes++)
+		for (; lockers_left; closes++) {
 			failures += close(dup(shared_fd)) < 0;
+			sched_yield();
+		}
 		return NULL;
 	}
-	for (int round = 0; round < ROUNDS / 20; round++) {
+	for (int round = 0; round < ROUNDS / 50; round++) {
 		failures += set_lock(shared_fd, F_WRLCK, byte, 1) < 0;
 		await_closes();
 		lost += !is_held(asking_one_file, byte, 1);
