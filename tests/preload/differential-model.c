@@ -1,4 +1,7 @@
-/* What each step does to the model; waits are in differential-waits.c. */
+/*
+ * What each step does to the model: actors and descriptors.  Lock calls are in
+ * differential-requests.c, what ends a wait is in differential-waits.c.
+ */
 #include "differential-model.h"
 
 #include <errno.h>
@@ -18,11 +21,6 @@ static struct model_slot *slot_of(struct model *model, const struct step *step)
 static struct model_slot *other_of(struct model *model, const struct step *step)
 {
 	return &model->actors[step->actor].slots[step->other];
-}
-
-static bool is_open(const struct model_slot *slot)
-{
-	return slot->open >= 0;
 }
 
 /* Opens and slots */
@@ -74,7 +72,7 @@ static void close_slot(struct model *model, int actor, struct model_slot *slot)
 
 static bool is_between(const struct model_slot *slot, int first, int last)
 {
-	return is_open(slot) && slot->number >= first && slot->number <= last;
+	return model_slot_is_open(slot) && slot->number >= first && slot->number <= last;
 }
 
 static void close_between(struct model *model, int actor, int first, int last)
@@ -88,7 +86,7 @@ int model_slot_number(const struct model *model, int actor, int slot)
 {
 	const struct model_slot *found = &model->actors[actor].slots[slot];
 
-	return is_open(found) ? found->number : BAD_NUMBER;
+	return model_slot_is_open(found) ? found->number : BAD_NUMBER;
 }
 
 bool model_number_is_free(const struct model *model, int actor, int number)
@@ -104,7 +102,7 @@ int model_target_number(const struct model *model, const struct step *step)
 	const struct model_slot *target = &model->actors[step->actor].slots[step->other];
 	int number = step->number;
 
-	if (is_open(target))
+	if (model_slot_is_open(target))
 		return target->number;
 	while (!model_number_is_free(model, step->actor, number))
 		number++;
@@ -157,7 +155,7 @@ static void end_actor(struct model *model, int actor)
 
 static bool survives(const struct step *step, int slot, const struct model_slot *descriptor)
 {
-	if (!is_open(descriptor))
+	if (!model_slot_is_open(descriptor))
 		return false;
 	if (step->kind == STEP_FORK)
 		return true;
@@ -185,239 +183,13 @@ static unsigned count_alive(const struct model *model)
 	return count;
 }
 
-/* Ranges and errors, in the kernel's order: fcntl_setlk(), fcntl_getlk() and
- * flock64_to_posix_lock() of fs/locks.c. */
-
-static int resolve_range(const struct model_open *open, const struct flock *lock,
-			 struct lock_range *ret)
-{
-	off_t origin;
-
-	switch (lock->l_whence) {
-	case SEEK_SET:
-		origin = 0;
-		break;
-	case SEEK_CUR:
-		origin = open->offset;
-		break;
-	case SEEK_END:
-		origin = FILE_SIZE;
-		break;
-	default:
-		return EINVAL;
-	}
-	if (lock->l_start > INT64_MAX - origin)
-		return EOVERFLOW;
-	ret->first = origin + lock->l_start;
-	if (ret->first < 0)
-		return EINVAL;
-	ret->last = INT64_MAX;
-	if (lock->l_len > 0) {
-		if (lock->l_len - 1 > INT64_MAX - ret->first)
-			return EOVERFLOW;
-		ret->last = ret->first + (lock->l_len - 1);
-	} else if (lock->l_len < 0) {
-		if (ret->first + lock->l_len < 0)
-			return EINVAL;
-		ret->last = ret->first - 1;
-		ret->first += lock->l_len;
-	}
-	return 0;
-}
-
-static bool is_allowed(const struct model_open *open, short type)
-{
-	switch (type) {
-	case F_RDLCK:
-		return (open->flags & O_ACCMODE) != O_WRONLY;
-	case F_WRLCK:
-		return (open->flags & O_ACCMODE) != O_RDONLY;
-	default:
-		return true;
-	}
-}
-
-/* 0 or the error of the call, but for a conflict. */
-static int resolve_request(const struct model *model, const struct step *step,
-			   const struct flock *lock, bool is_question, struct lock_range *ret)
-{
-	const struct model_slot *slot = &model->actors[step->actor].slots[step->slot];
-
-	if (!is_open(slot) || model->opens[slot->open].flags & O_PATH)
-		return EBADF;
-	if (step->is_bad_pointer)
-		return EFAULT;
-	if (is_question && lock->l_type != F_RDLCK && lock->l_type != F_WRLCK)
-		return EINVAL;
-	*ret = (struct lock_range){.actor = step->actor, .open = slot->open, .type = lock->l_type};
-	int error = resolve_range(&model->opens[slot->open], lock, ret);
-	if (error)
-		return error;
-	if (lock->l_type != F_RDLCK && lock->l_type != F_WRLCK && lock->l_type != F_UNLCK)
-		return EINVAL;
-	if (!is_question && !is_allowed(&model->opens[slot->open], lock->l_type))
-		return EBADF;
-	return 0;
-}
-
-static struct lock_map *file_of(struct model *model, const struct lock_range *request)
-{
-	return &model->files[model->opens[request->open].file];
-}
-
-/* Lock calls */
-
-static void fail(struct expectation *ret, int error)
-{
-	ret->what = EXPECT_ERROR;
-	ret->error = error;
-}
-
-static bool is_rival(const struct model_wait *a, const struct model_wait *b)
-{
-	bool is_same_call = a->fd == b->fd && a->request.open == b->request.open;
-	bool is_apart = a->request.last < b->request.first || b->request.last < a->request.first;
-
-	return a->file == b->file &&
-	       !(is_same_call && (is_apart || a->request.type == b->request.type));
-}
-
-/*
- * Two threads of one process that wait can get what they want at the same
- * time.  What is left then may depend on who was last: where they want the
- * same bytes in different ways, or where the descriptor of one is closed
- * meanwhile, which takes the other's lock away (see model_grant()).
- */
-static bool is_rival_of_own_thread(const struct model *model, const struct model_wait *wait)
-{
-	for (int i = 0; i < THREADS; i++) {
-		const struct model_wait *own = &model->actors[wait->request.actor].waits[i];
-		if (own->is_waiting && is_rival(own, wait))
-			return true;
-	}
-	return false;
-}
-
-static void begin_wait(struct model *model, const struct step *step,
-		       const struct lock_range *request, struct expectation *ret)
-{
-	struct model_wait wait = {
-		.is_waiting = true,
-		.is_relative = step->kind == STEP_LOCKF || step->lock.l_whence == SEEK_CUR,
-		.offset = model->opens[request->open].offset,
-		.file = model->opens[request->open].file,
-		.fd = model_slot_number(model, step->actor, step->slot),
-		.request = *request,
-	};
-
-	if (is_rival_of_own_thread(model, &wait))
-		return;
-	ret->what = model_must_deadlock(model, &wait)  ? EXPECT_DEADLOCK
-		    : model_may_deadlock(model, &wait) ? EXPECT_WAIT_OR_DEADLOCK
-						       : EXPECT_WAIT;
-	if (ret->what == EXPECT_DEADLOCK)
-		return;
-	model->actors[step->actor].waits[step->thread] = wait;
-	model->opens[request->open].references++;
-}
-
-/*
- * What the shim cannot have: a thread waits through an open that may only read,
- * on a description that may only read; then another open write-locks the same
- * bytes, and the shim's new description is in the way of its own old one until
- * that lock goes.
- */
-static bool is_in_the_way_of_own_reader(const struct model *model, const struct lock_range *request)
-{
-	const struct model_actor *actor = &model->actors[request->actor];
-
-	for (int i = 0; i < THREADS; i++) {
-		const struct model_wait *wait = &actor->waits[i];
-		if (actor->column == COLUMN_PROCESS && wait->is_waiting &&
-		    wait->file == model->opens[request->open].file && request->type == F_WRLCK &&
-		    !is_allowed(&model->opens[wait->request.open], F_WRLCK))
-			return true;
-	}
-	return false;
-}
-
-static void perform_lock(struct model *model, const struct step *step, const struct flock *lock,
-			 bool waits, struct expectation *ret)
-{
-	struct lock_range request;
-
-	int error = resolve_request(model, step, lock, false, &request);
-	if (error) {
-		fail(ret, error);
-		return;
-	}
-	if (is_in_the_way_of_own_reader(model, &request))
-		return;
-	struct lock_map *file = file_of(model, &request);
-	ret->what = EXPECT_SUCCESS;
-	if (lock->l_type == F_UNLCK || !map_has_conflict(file, &request)) {
-		map_set(file, &request);
-	} else if (waits) {
-		ret->what = EXPECT_NO_STEP;
-		begin_wait(model, step, &request, ret);
-	} else {
-		fail(ret, EAGAIN);
-	}
-}
-
-static void perform_get(struct model *model, const struct step *step, const struct flock *lock,
-			struct expectation *ret)
-{
-	struct lock_range request;
-	struct lock_map view;
-
-	int error = resolve_request(model, step, lock, true, &request);
-	if (error) {
-		fail(ret, error);
-		return;
-	}
-	map_view(file_of(model, &request), &view);
-	ret->what = EXPECT_ANSWER;
-	ret->holders.count = 0;
-	for (size_t i = 0; i < view.count; i++)
-		if (ranges_conflict(&view.ranges[i], &request))
-			ret->holders.ranges[ret->holders.count++] = view.ranges[i];
-}
-
-static void perform_lockf(struct model *model, const struct step *step, struct expectation *ret)
-{
-	struct flock lock = {.l_whence = SEEK_CUR, .l_len = step->lock.l_len, .l_type = F_WRLCK};
-
-	switch (step->command) {
-	case F_ULOCK:
-		lock.l_type = F_UNLCK;
-		/* fall through */
-	case F_TLOCK:
-		perform_lock(model, step, &lock, false, ret);
-		break;
-	case F_LOCK:
-		perform_lock(model, step, &lock, true, ret);
-		break;
-	case F_TEST:
-		lock.l_type = F_RDLCK;
-		perform_get(model, step, &lock, ret);
-		if (ret->what == EXPECT_ANSWER && ret->holders.count > 0)
-			fail(ret, EACCES);
-		else if (ret->what == EXPECT_ANSWER)
-			ret->what = EXPECT_SUCCESS;
-		break;
-	default:
-		fail(ret, EINVAL);
-	}
-}
-
 /* Descriptor calls */
 
 static void perform_open(struct model *model, const struct step *step, struct expectation *ret)
 {
 	struct model_slot *slot = other_of(model, step);
 
-	if (is_open(slot))
+	if (model_slot_is_open(slot))
 		return;
 	fill_slot(model, slot, new_open(model, step), step->flags & O_CLOEXEC);
 	ret->what = EXPECT_NUMBER;
@@ -427,7 +199,7 @@ static void perform_freopen(struct model *model, const struct step *step, struct
 {
 	struct model_slot *slot = slot_of(model, step);
 
-	if (!is_open(slot))
+	if (!model_slot_is_open(slot))
 		return;
 	int open = new_open(model, step);
 	close_slot(model, step->actor, slot);
@@ -443,9 +215,9 @@ static void perform_dup(struct model *model, const struct step *step, struct exp
 	const struct model_slot *from = slot_of(model, step);
 	struct model_slot *to = other_of(model, step);
 
-	if (!is_open(from)) {
-		fail(ret, EBADF);
-	} else if (!is_open(to)) {
+	if (!model_slot_is_open(from)) {
+		model_expect_error(ret, EBADF);
+	} else if (!model_slot_is_open(to)) {
 		fill_slot(model, to, from->open, step->entry == BY_F_DUPFD_CLOEXEC);
 		ret->what = EXPECT_NUMBER;
 	}
@@ -457,19 +229,19 @@ static void perform_dup_onto(struct model *model, const struct step *step, struc
 	struct model_slot *to = other_of(model, step);
 	int open = from->open;
 
-	if (!is_open(from)) {
-		fail(ret, EBADF);
+	if (!model_slot_is_open(from)) {
+		model_expect_error(ret, EBADF);
 	} else if (from == to) {
 		ret->what = EXPECT_NUMBER;
 		if (step->entry != BY_DUP2)
-			fail(ret, EINVAL);
+			model_expect_error(ret, EINVAL);
 	} else {
 		int number = model_target_number(model, step);
 		model->opens[open].references++;
 		/* As one step: of two duplicates one stays. */
 		struct model_slot old = *to;
 		to->open = open;
-		if (is_open(&old))
+		if (model_slot_is_open(&old))
 			close_slot(model, step->actor, &old);
 		to->number = number;
 		to->is_cloexec = step->entry != BY_DUP2 && step->flags & O_CLOEXEC;
@@ -481,11 +253,11 @@ static void perform_close(struct model *model, const struct step *step, struct e
 {
 	struct model_slot *slot = slot_of(model, step);
 
-	if (is_open(slot)) {
+	if (model_slot_is_open(slot)) {
 		close_slot(model, step->actor, slot);
 		ret->what = EXPECT_SUCCESS;
 	} else if (step->entry == BY_CLOSE || step->entry == BY_SYSCALL) {
-		fail(ret, EBADF);
+		model_expect_error(ret, EBADF);
 	}
 }
 
@@ -494,7 +266,7 @@ static void perform_close_range(struct model *model, const struct step *step,
 {
 	int first, last;
 
-	if (!is_open(slot_of(model, step)) || !is_open(other_of(model, step)))
+	if (!model_slot_is_open(slot_of(model, step)) || !model_slot_is_open(other_of(model, step)))
 		return;
 	ret->what = EXPECT_SUCCESS;
 	model_range_numbers(model, step, &first, &last);
@@ -513,17 +285,17 @@ static void perform_on_descriptor(struct model *model, const struct step *step,
 				  struct expectation *ret)
 {
 	struct model_slot *slot = slot_of(model, step);
-	struct model_open *open = is_open(slot) ? &model->opens[slot->open] : NULL;
+	struct model_open *open = model_slot_is_open(slot) ? &model->opens[slot->open] : NULL;
 
 	ret->what = EXPECT_SUCCESS;
 	if (!open || (open->flags & O_PATH && step->kind != STEP_SET_CLOEXEC))
-		fail(ret, EBADF);
+		model_expect_error(ret, EBADF);
 	else if (step->kind == STEP_SET_CLOEXEC)
 		slot->is_cloexec = step->flags & FD_CLOEXEC;
 	else if (step->kind == STEP_SEEK)
 		open->offset = step->lock.l_start;
 	else if ((open->flags & O_ACCMODE) == O_WRONLY)
-		fail(ret, EACCES); /* a mapping is always read */
+		model_expect_error(ret, EACCES); /* a mapping is always read */
 }
 
 /* Processes */
@@ -550,7 +322,7 @@ static void perform_exec(struct model *model, const struct step *step, struct ex
 	end_waits(model, step->actor);
 	for (int i = 0; i < SLOTS; i++) {
 		struct model_slot *slot = &model->actors[step->actor].slots[i];
-		if (is_open(slot) && slot->is_cloexec)
+		if (model_slot_is_open(slot) && slot->is_cloexec)
 			close_slot(model, step->actor, slot);
 	}
 	ret->what = EXPECT_SUCCESS;
@@ -601,7 +373,7 @@ void model_perform(struct model *model, const struct step *step, struct expectat
 		perform_close_range(model, step, ret);
 		break;
 	case STEP_CLOSEFROM:
-		if (!is_open(slot_of(model, step)))
+		if (!model_slot_is_open(slot_of(model, step)))
 			break;
 		close_between(model, step->actor, slot_of(model, step)->number, BAD_NUMBER);
 		ret->what = EXPECT_SUCCESS;
@@ -619,13 +391,9 @@ void model_perform(struct model *model, const struct step *step, struct expectat
 		break;
 	case STEP_SET:
 	case STEP_WAIT:
-		perform_lock(model, step, &step->lock, step->kind == STEP_WAIT, ret);
-		break;
 	case STEP_GET:
-		perform_get(model, step, &step->lock, ret);
-		break;
 	case STEP_LOCKF:
-		perform_lockf(model, step, ret);
+		model_perform_request(model, step, ret);
 		break;
 	case STEP_FORK:
 	case STEP_SPAWN:

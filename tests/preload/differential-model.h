@@ -90,6 +90,15 @@ void model_add_actor(struct model *model, int actor, enum column column);
 void model_perform(struct model *model, const struct step *step, struct expectation *ret);
 void model_set_number(struct model *model, const struct step *step, int number);
 
+/* Its part for lock calls. */
+void model_perform_request(struct model *model, const struct step *step, struct expectation *ret);
+void model_expect_error(struct expectation *ret, int error);
+
+static inline bool model_slot_is_open(const struct model_slot *slot)
+{
+	return slot->open >= 0;
+}
+
 /* The numbers that a step's call is given. */
 int model_slot_number(const struct model *model, int actor, int slot);
 int model_target_number(const struct model *model, const struct step *step);

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "differential-model.h"
+#include "differential-outsider.h"
 
 struct run {
 	const struct settings *settings;
@@ -23,16 +23,18 @@ struct run {
 	struct difference *difference;
 };
 
-static bool __attribute__((format(printf, 2, 3))) differs(struct run *run, const char *format, ...)
+bool difference_note(struct difference *ret, const char *format, ...)
 {
 	va_list arguments;
 
-	run->difference->is_found = true;
+	ret->is_found = true;
 	va_start(arguments, format);
-	vsnprintf(run->difference->text, sizeof run->difference->text, format, arguments);
+	vsnprintf(ret->text, sizeof ret->text, format, arguments);
 	va_end(arguments);
 	return false;
 }
+
+#define differs(run, ...) difference_note((run)->difference, __VA_ARGS__)
 
 /* What was seen, in words */
 
@@ -48,14 +50,6 @@ static const char *seat_state_name(enum seat_state state)
 	default:
 		return "its process ended";
 	}
-}
-
-enum { WORDS_SIZE = 120 };
-
-static void print_lock(const struct flock *lock, char words[WORDS_SIZE])
-{
-	snprintf(words, WORDS_SIZE, "type %d whence %d start %jd length %jd pid %d", lock->l_type,
-		 lock->l_whence, (intmax_t)lock->l_start, (intmax_t)lock->l_len, (int)lock->l_pid);
 }
 
 static const char *print_answer(const struct answer *answer, char words[WORDS_SIZE])
@@ -122,7 +116,7 @@ static bool check_answer_of_get(struct run *run, const struct step *step,
 		return true;
 	if (answer->result != 0)
 		return differs(run, "expected 0\nseen     %s", print_answer(answer, words));
-	print_lock(&answer->lock, words);
+	flock_print(&answer->lock, words);
 	map_print(&run->expectation.holders, holders, sizeof holders);
 	for (int i = 0; i < ACTORS; i++)
 		if (run->model.actors[i].is_alive)
@@ -387,95 +381,6 @@ static bool settle(struct run *run)
 	return take_news(run);
 }
 
-/* From outside */
-
-static short type_at(const struct lock_map *map, off_t byte)
-{
-	for (size_t i = 0; i < map->count; i++)
-		if (map->ranges[i].first <= byte && byte <= map->ranges[i].last)
-			return map->ranges[i].type;
-	return F_UNLCK;
-}
-
-static bool is_in_view(const struct lock_map *view, const struct flock *seen)
-{
-	off_t last = seen->l_len ? seen->l_start + seen->l_len - 1 : INT64_MAX;
-
-	for (size_t i = 0; i < view->count; i++)
-		if (view->ranges[i].first == seen->l_start && view->ranges[i].last == last &&
-		    view->ranges[i].type == seen->l_type)
-			return true;
-	return false;
-}
-
-static bool check_byte(struct run *run, int file, const struct lock_map *view, off_t byte)
-{
-	struct flock seen = {.l_type = F_WRLCK, .l_start = byte, .l_len = 1};
-	char words[WORDS_SIZE], holders[600];
-
-	if (fcntl(run->cast->outsiders[file], F_OFD_GETLK, &seen) < 0)
-		return differs(run, "no view of file %d: %s", file, strerror(errno));
-	short expected = type_at(view, byte);
-	if (seen.l_type == expected && (expected == F_UNLCK || is_in_view(view, &seen)))
-		return true;
-	print_lock(&seen, words);
-	map_print(view, holders, sizeof holders);
-	return differs(run, "expected in file %d: %s\nseen     at byte %jd: %s", file, holders,
-		       (intmax_t)byte, seen.l_type == F_UNLCK ? "no lock" : words);
-}
-
-/* All that a plan's small ranges reach. */
-enum { VIEW_BYTES = 72 };
-
-static bool check_files(struct run *run)
-{
-	static const off_t edges[] = {1000,          INT64_MAX - 4, INT64_MAX - 3,
-				      INT64_MAX - 2, INT64_MAX - 1, INT64_MAX};
-	struct lock_map view;
-
-	for (int file = 0; file < FILES; file++) {
-		map_view(&run->model.files[file], &view);
-		for (off_t byte = 0; byte < VIEW_BYTES; byte++)
-			if (!check_byte(run, file, &view, byte))
-				return false;
-		for (size_t i = 0; i < sizeof edges / sizeof *edges; i++)
-			if (!check_byte(run, file, &view, edges[i]))
-				return false;
-	}
-	return true;
-}
-
-/* A letter for each byte. */
-static void print_from_outside(struct run *run, int file, char letters[VIEW_BYTES + 1])
-{
-	for (off_t byte = 0; byte < VIEW_BYTES; byte++) {
-		struct flock seen = {.l_type = F_WRLCK, .l_start = byte, .l_len = 1};
-		bool is_seen = fcntl(run->cast->outsiders[file], F_OFD_GETLK, &seen) == 0;
-		letters[byte] = !is_seen                 ? '?'
-				: seen.l_type == F_UNLCK ? '-'
-				: seen.l_type == F_RDLCK ? 'r'
-							 : 'w';
-	}
-	letters[VIEW_BYTES] = '\0';
-}
-
-static void print_files(struct run *run)
-{
-	char letters[VIEW_BYTES + 1], locks[600];
-	char *text = run->difference->files;
-	size_t size = sizeof run->difference->files, used = 0;
-	struct lock_map view;
-
-	for (int file = 0; file < FILES && used < size; file++) {
-		map_view(&run->model.files[file], &view);
-		map_print(&view, locks, sizeof locks);
-		print_from_outside(run, file, letters);
-		used += (size_t)snprintf(text + used, size - used,
-					 "file %d, expected: %s\n        seen:     %s\n", file,
-					 locks, letters);
-	}
-}
-
 /* The run */
 
 static bool is_under_shim(const struct run *run, bool in_mixed_run)
@@ -531,7 +436,8 @@ static bool run_step(struct run *run, struct plan *plan, size_t i)
 	if (plan->is_left_out[i])
 		return true;
 	tell_story(run, i, step);
-	return carry_out(run, &command) && settle(run) && check_files(run);
+	return carry_out(run, &command) && settle(run) &&
+	       outsider_check(run->cast, &run->model, run->difference);
 }
 
 static bool start(struct run *run, const struct plan *plan)
@@ -569,7 +475,7 @@ size_t run_plan(struct cast *cast, const struct settings *settings, struct plan 
 		count += !plan->is_left_out[i];
 	}
 	if (ret->is_found)
-		print_files(run);
+		outsider_print(cast, &run->model, ret);
 	cast_dismiss(cast);
 	free(run);
 	return count;

@@ -28,6 +28,10 @@ struct difference {
 	char files[2400]; /* who has locked what, as it must be and as it is */
 };
 
+/* Returns false, so that a check can end with it. */
+bool difference_note(struct difference *ret, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
 /* How many steps made sense; those that did not are marked as left out. */
 size_t run_plan(struct cast *cast, const struct settings *settings, struct plan *plan,
 		struct difference *ret);
