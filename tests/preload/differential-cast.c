@@ -188,11 +188,30 @@ static bool has_answered(const struct seat *seat)
 	return atomic_load(&seat->turn) % 2 == 0;
 }
 
+/* One can sleep in fcntl(2) otherwise, too: a descriptor beyond the table's end
+ * makes it grow, which takes a while where there are threads. */
+static bool waits_for_lock(pid_t pid, pid_t tid)
+{
+	char path[64];
+	unsigned long fd, command = 0;
+	long number = -1;
+
+	if (!task_is_blocked(pid, tid, SYS_fcntl))
+		return false;
+	snprintf(path, sizeof path, "/proc/%d/task/%d/syscall", (int)pid, (int)tid);
+	FILE *file = fopen(path, "re");
+	if (!file)
+		return false;
+	int fields = fscanf(file, "%ld %lx %lx", &number, &fd, &command);
+	fclose(file);
+	return fields == 3 && number == SYS_fcntl &&
+	       (command == F_SETLKW || command == F_OFD_SETLKW);
+}
+
 enum seat_state cast_look(struct cast *cast, int actor, int thread)
 {
 	struct seat *seat = seat_of(cast, actor, thread);
-	bool is_blocked =
-		task_is_blocked(cast_pid(cast, actor), atomic_load(&seat->tid), SYS_fcntl);
+	bool is_blocked = waits_for_lock(cast_pid(cast, actor), atomic_load(&seat->tid));
 
 	if (has_answered(seat))
 		return SEAT_ANSWERED;
