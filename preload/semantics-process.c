@@ -39,6 +39,7 @@
 #include "descriptors.h"
 #include "gate.h"
 #include "held.h"
+#include "private-fd.h"
 #include "range.h"
 #include "raw.h"
 #include "semantics.h"
@@ -186,6 +187,17 @@ static int lose(struct wish *wish, struct locked_file *file)
 	return -EBADF;
 }
 
+/* The number can also have gone to a duplicate of the same open, of which the
+ * tables did not know that. */
+static bool is_still_open(const struct wish *wish)
+{
+	if (descriptor_tag_of(wish->fd) == wish->tag)
+		return true;
+	int duplicate = descriptor_of_open(tag_open(wish->tag));
+	return duplicate >= 0 && descriptor_is_same_open(wish->fd, duplicate) == 1 &&
+	       descriptor_tag_set(wish->fd, wish->tag);
+}
+
 /* The kernel has given the lock on `fd`: is everything as it was when it was
  * asked?  1: begin anew. */
 static int confirm(struct wish *wish, struct locked_file *file, int fd)
@@ -197,7 +209,7 @@ static int confirm(struct wish *wish, struct locked_file *file, int fd)
 	    atomic_load(&file->sole) == tag_open(wish->tag))
 		return 0;
 	shim_gate_enter(&gate);
-	if (descriptor_tag_of(wish->fd) != wish->tag)
+	if (!is_still_open(wish))
 		result = lose(wish, file);
 	else if (atomic_load(&file->fd) != fd)
 		result = 1;
@@ -279,6 +291,14 @@ static int announce_wait(const struct wish *wish, const struct locked_file *file
 	return result < 0 ? result : shim_deadlock_begin(&wanted, for_each_held);
 }
 
+static void unlock_range(int fd, const struct flock *lock)
+{
+	struct flock range = *lock;
+
+	range.l_type = F_UNLCK;
+	raw_fcntl(fd, F_OFD_SETLK, &range);
+}
+
 /* As long as the wait is announced, the file's record stays (closing.h). */
 static int wait_for_others(struct wish *wish, struct locked_file *file, int fd)
 {
@@ -289,10 +309,13 @@ static int wait_for_others(struct wish *wish, struct locked_file *file, int fd)
 	/* Thread cancellation ends the wait, too. */
 	pthread_cleanup_push(forget_wait, NULL);
 	result = shim_kernel_lock(fd, F_OFD_SETLKW, &wish->lock, wish->wait);
+	/* After a signal the kernel begins the call anew, with the number that
+	 * it was made with.  The description may have got another one, and the
+	 * old one be the program's, which is not to have the lock. */
+	if (result == 0 && atomic_load(&file->fd) != fd && !shim_private_has(fd))
+		unlock_range(fd, &wish->lock);
 	if (result == 0)
 		result = confirm(wish, file, fd);
-	/* After a signal the kernel begins the call anew, with the number that
-	 * it was made with; the description may have got another one. */
 	else if (result == -EBADF && atomic_load(&file->fd) != fd)
 		result = 1;
 	pthread_cleanup_pop(true);
