@@ -44,6 +44,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "apart.h"
 #include "deadlock-graph.h"
 #include "deadlock-proof.h"
 #include "deadlock-table.h"
@@ -70,7 +71,7 @@ struct wait {
 };
 
 /* In the order in which they began. */
-static struct wait waits[DEADLOCK_WANTS_MAX];
+static struct wait waits[DEADLOCK_WANTS_MAX] SHIM_APART;
 _Atomic unsigned shim_deadlock_waits;
 
 static struct deadlock_table table = {.fd = -1};
@@ -82,7 +83,7 @@ static unsigned refreshes;
 static union {
 	struct deadlock_record record;
 	char bytes[DEADLOCK_SLOT_SIZE];
-} staged;
+} staged SHIM_APART;
 
 static uint64_t monotonic_now(void)
 {

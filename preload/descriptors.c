@@ -6,15 +6,16 @@
 #include <poll.h>
 #include <sys/mman.h>
 
+#include "apart.h"
 #include "raw.h"
 
 #ifndef F_DUPFD_QUERY /* headers before Linux 6.10 */
 #define F_DUPFD_QUERY (1024 + 3)
 #endif
 
-/* Mapped one by one as they are needed, except for the first. */
-static tag_chunk first_chunk;
-_Atomic(tag_chunk *) descriptor_tags[TAG_CHUNKS] = {&first_chunk};
+/* Mapped one by one as they are needed. */
+tag_chunk descriptor_first_tags SHIM_APART;
+_Atomic(tag_chunk *) descriptor_tags[TAG_CHUNKS] SHIM_APART;
 
 /* One more than the largest number that ever had a tag. */
 static _Atomic int end_of_tags;
@@ -27,6 +28,8 @@ static uint64_t inherited;
 
 static _Atomic descriptor_tag *slot(int fd, bool make)
 {
+	if ((unsigned)fd < TAGS_PER_CHUNK)
+		return &descriptor_first_tags[fd];
 	if ((unsigned)fd >= TAGGED_DESCRIPTORS_MAX)
 		return NULL;
 

@@ -49,10 +49,15 @@ enum {
 };
 
 typedef _Atomic descriptor_tag tag_chunk[TAGS_PER_CHUNK];
+/* Of the numbers that nearly every descriptor has, and of the others, where the
+ * first element is none. */
+extern tag_chunk descriptor_first_tags;
 extern _Atomic(tag_chunk *) descriptor_tags[TAG_CHUNKS];
 
 static inline descriptor_tag descriptor_tag_of(int fd)
 {
+	if ((unsigned)fd < TAGS_PER_CHUNK)
+		return atomic_load_explicit(&descriptor_first_tags[fd], memory_order_acquire);
 	if ((unsigned)fd >= TAGGED_DESCRIPTORS_MAX)
 		return 0;
 

@@ -1,13 +1,14 @@
 /* See locked-file.h.  A hash table whose chains run through the records. */
 #include "locked-file.h"
 
+#include "apart.h"
 #include "pool.h"
 #include "private-fd.h"
 #include "spans.h"
 
 enum { BUCKETS = 512 };
 
-static struct pool pool;
+static struct pool pool SHIM_APART;
 static uint32_t buckets[BUCKETS];
 _Atomic uint32_t locked_file_count;
 

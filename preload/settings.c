@@ -27,6 +27,7 @@
 #include <sys/auxv.h>
 #include <unistd.h>
 
+#include "apart.h"
 #include "policy-rules.h"
 #include "raw.h"
 #include "text.h"
@@ -35,8 +36,8 @@ enum progress { UNREAD, READING, READY };
 
 static _Atomic enum progress progress = UNREAD;
 static struct shim_settings kept;
-static char kept_debug_file[PATH_MAX], kept_trace_file[PATH_MAX];
-static char kept_policy[SHIM_POLICY_MAX + 1];
+static char kept_debug_file[PATH_MAX] SHIM_APART, kept_trace_file[PATH_MAX] SHIM_APART;
+static char kept_policy[SHIM_POLICY_MAX + 1] SHIM_APART;
 
 /* getenv(3) would do the same, but may be the program's own function. */
 static const char *environment_value(const char *name)

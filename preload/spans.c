@@ -1,9 +1,10 @@
 /* See spans.h. */
 #include "spans.h"
 
+#include "apart.h"
 #include "pool.h"
 
-static struct pool pool;
+static struct pool pool SHIM_APART;
 
 static struct span *at(uint32_t number)
 {
