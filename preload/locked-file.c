@@ -8,7 +8,8 @@
 
 enum { BUCKETS = 512 };
 
-static struct pool pool SHIM_APART;
+static pool_chunks chunks SHIM_APART;
+static struct pool pool = {.chunks = chunks};
 static uint32_t buckets[BUCKETS];
 _Atomic uint32_t locked_file_count;
 

@@ -19,10 +19,12 @@
 
 enum { POOL_CHUNK_SIZE = 16384, POOL_CHUNKS_MAX = 2048 };
 
+/* The head is written now and then, and shall not lie beside the table. */
+typedef _Atomic(char *) pool_chunks[POOL_CHUNKS_MAX];
 struct pool {
 	uint32_t used; /* objects that were ever taken */
 	uint32_t free; /* the first that came back */
-	_Atomic(char *) chunks[POOL_CHUNKS_MAX];
+	_Atomic(char *) *chunks;
 };
 
 /* The size is the caller's to know, as a constant: every lock comes through

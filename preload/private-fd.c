@@ -40,14 +40,19 @@ enum {
 	CHUNK_BITS = 32768,
 	CHUNKS = NUMBERS_MAX / CHUNK_BITS,
 	WORDS_PER_CHUNK = CHUNK_BITS / WORD_BITS,
+	LOW_WORDS = 4,
 };
 
+/* Of the first numbers, where most of ours are, and of all others. */
+static _Atomic uint64_t low_words[LOW_WORDS];
 static _Atomic(_Atomic uint64_t *) chunks[CHUNKS];
 static _Atomic int count, end_of_bits;
 _Atomic int shim_private_lowest = INT_MAX;
 
 static _Atomic uint64_t *word_of(int fd, bool make)
 {
+	if (fd >= 0 && fd < LOW_WORDS * WORD_BITS)
+		return &low_words[fd / WORD_BITS];
 	if (fd < 0 || fd >= NUMBERS_MAX)
 		return NULL;
 

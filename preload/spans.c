@@ -4,7 +4,8 @@
 #include "apart.h"
 #include "pool.h"
 
-static struct pool pool SHIM_APART;
+static pool_chunks chunks SHIM_APART;
+static struct pool pool = {.chunks = chunks};
 
 static struct span *at(uint32_t number)
 {
