@@ -14,6 +14,7 @@
 #include <pthread.h>
 #include <stddef.h>
 #include <sys/mman.h>
+#include <sys/single_threaded.h>
 
 #include "deadlock.h"
 #include "descriptors.h"
@@ -72,20 +73,20 @@ void shim_become_child(void)
 	descriptors_forget_files();
 }
 
-/* The handlers of fork(3).  `before` is whoever's is in the gate. */
-static struct shim_gate before;
+/* The handlers of fork(3), all three in one thread.  Its own variables are on a
+ * page that libc writes in each child anyway. */
+static __thread struct shim_gate before __attribute__((tls_model("initial-exec")));
 static __thread bool is_forking __attribute__((tls_model("initial-exec")));
 
 /* Also while there is nothing in the tables yet: another thread may be about to
- * put the first file there, and the child would find the gate shut by nobody. */
+ * put the first file there, and the child would find the gate shut by nobody.
+ * A signal handler of the only thread comes out again before the fork. */
 static void prepare(void)
 {
-	if (shim_is_vfork_child())
+	if (shim_is_vfork_child() || (!atomic_load(&shim_tables_alive) && __libc_single_threaded))
 		return;
 
-	struct shim_gate gate;
-	shim_gate_enter(&gate);
-	before = gate;
+	shim_gate_enter(&before);
 	is_forking = true;
 }
 
@@ -94,20 +95,17 @@ static void parent(void)
 	if (!is_forking)
 		return;
 	is_forking = false;
-
-	struct shim_gate gate = before;
-	shim_gate_leave(&gate);
+	shim_gate_leave(&before);
 }
 
 static void child(void)
 {
 	if (is_forking) {
 		is_forking = false;
-		struct shim_gate gate = before;
 		if (atomic_load(&shim_tables_alive))
 			shim_become_child();
 		/* Nobody waits there any more. */
-		shim_gate_leave(&gate);
+		shim_gate_leave(&before);
 	} else {
 		shim_vfork_depth = 0;
 		if (atomic_load(&shim_tables_alive))
