@@ -128,26 +128,26 @@ static void forget_unlocked(struct locked_file *file)
 /* From the only open that has locked to one of several: what is locked is its.
  * Also if its last descriptor is being closed by another thread, which is going
  * to look for it then. */
-static int begin_spans(struct locked_file *file, uint32_t sole)
+static void begin_spans(struct locked_file *file, uint32_t sole)
 {
 	if (!spans_reserve())
-		return -ENOLCK;
+		return;
 	atomic_store(&file->sole, LOCKED_BY_MANY);
 	spans_assign(&file->spans, 0, INT64_MAX, sole);
 	forget_unlocked(file);
-	return 0;
 }
 
-/* Inside the gate: `open` may lock now.  0 or a negative errno. */
-static int let_in(struct locked_file *file, uint32_t open)
+/* Inside the gate: `open` may lock now.  Without memory to tell whose a byte is,
+ * the program gets its lock all the same, and loses it with the open that it is
+ * taken for: natively it would lose it with any close. */
+static void let_in(struct locked_file *file, uint32_t open)
 {
 	uint32_t sole = atomic_load(&file->sole);
 
 	if (sole == 0)
 		atomic_store(&file->sole, open);
 	else if (sole != open && sole != LOCKED_BY_MANY)
-		return begin_spans(file, sole);
-	return 0;
+		begin_spans(file, sole);
 }
 
 static int resolved_range(const struct wish *wish, off_t *ret_first, off_t *ret_last)
@@ -229,12 +229,9 @@ static int set_among_many(struct wish *wish, struct locked_file *file)
 		return result;
 	shim_gate_enter(&gate);
 	if (wish->lock.l_type != F_UNLCK)
-		result = let_in(file, tag_open(wish->tag));
-	if (result == 0)
-		result = spans_reserve()
-				 ? raw_fcntl(atomic_load(&file->fd), F_OFD_SETLK, &wish->lock)
-				 : -ENOLCK;
-	if (result == 0 && atomic_load(&file->sole) == LOCKED_BY_MANY)
+		let_in(file, tag_open(wish->tag));
+	result = raw_fcntl(atomic_load(&file->fd), F_OFD_SETLK, &wish->lock);
+	if (result == 0 && atomic_load(&file->sole) == LOCKED_BY_MANY && spans_reserve())
 		spans_assign(&file->spans, first, last,
 			     wish->lock.l_type == F_UNLCK ? 0 : tag_open(wish->tag));
 	shim_gate_leave(&gate);
