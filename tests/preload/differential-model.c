@@ -223,6 +223,15 @@ static void perform_dup(struct model *model, const struct step *step, struct exp
 	}
 }
 
+/* A waiting thread keeps the number that it waits on: relock-preload(7) has what
+ * happens if the call is made again after a signal. */
+static void move_descriptions(struct model *model, int actor)
+{
+	for (int thread = 0; thread < THREADS; thread++)
+		model->actors[actor].waits[thread].may_have_moved =
+			model->actors[actor].column == COLUMN_PROCESS;
+}
+
 static void perform_dup_onto(struct model *model, const struct step *step, struct expectation *ret)
 {
 	const struct model_slot *from = slot_of(model, step);
@@ -243,6 +252,8 @@ static void perform_dup_onto(struct model *model, const struct step *step, struc
 		to->open = open;
 		if (model_slot_is_open(&old))
 			close_slot(model, step->actor, &old);
+		else
+			move_descriptions(model, step->actor);
 		to->number = number;
 		to->is_cloexec = step->entry != BY_DUP2 && step->flags & O_CLOEXEC;
 		ret->what = EXPECT_NUMBER;
@@ -332,7 +343,7 @@ static void perform_exec(struct model *model, const struct step *step, struct ex
  * mean by then. */
 static bool would_be_another(const struct model *model, const struct model_wait *wait)
 {
-	return model_is_closed(model, wait) ||
+	return model_is_closed(model, wait) || wait->may_have_moved ||
 	       (wait->is_relative && model->opens[wait->request.open].offset != wait->offset);
 }
 

@@ -44,6 +44,8 @@ struct model_wait {
 	off_t offset;
 	int file;
 	int fd; /* the number that it was called with */
+	/* The program has taken a number that may have been the shim's. */
+	bool may_have_moved;
 	struct lock_range request;
 };
 
