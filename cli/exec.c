@@ -33,12 +33,20 @@ struct exec_options {
 	bool strict;
 };
 
-/* RELOCK_PRELOAD_LIBRARY is for trying another shim.  To be freed. */
-static char *find_shim(void)
+/* RELOCK_PRELOAD_LIBRARY is for trying another shim.  NULL: none was. */
+static const char *chosen_shim(void)
 {
 	const char *chosen = getenv("RELOCK_PRELOAD_LIBRARY");
 
-	if (chosen && *chosen)
+	return chosen && *chosen ? chosen : NULL;
+}
+
+/* To be freed; NULL: there is none, and errno says why the chosen one is not. */
+static char *find_shim(void)
+{
+	const char *chosen = chosen_shim();
+
+	if (chosen)
 		return realpath(chosen, NULL);
 
 	CLEANUP_FREE char *found = installed_path("../preload/librelock-preload.so",
@@ -107,8 +115,16 @@ static int prepare_trace(const char *file)
 static int prepare_shim(const struct exec_options *options, const char *program, const char *path)
 {
 	CLEANUP_FREE char *shim = find_shim();
-	const char *remedy = NULL;
+	const char *chosen = chosen_shim(), *remedy = NULL;
 
+	if (!shim && chosen) {
+		int error = errno;
+		CLEANUP_FREE char *name = printable(chosen);
+
+		complain("exec: RELOCK_PRELOAD_LIBRARY=%s: %s; unset it to have the installed shim",
+			 name, strerror(error));
+		return EX_UNAVAILABLE;
+	}
 	if (!shim && access("/proc/self/exe", F_OK) < 0) {
 		complain("exec: cannot look for the shim librelock-preload.so beside this program: "
 			 "/proc is not mounted; mount it, or set RELOCK_PRELOAD_LIBRARY");
@@ -135,10 +151,12 @@ static int prepare_shim(const struct exec_options *options, const char *program,
 	if (reason) {
 		CLEANUP_FREE char *name = printable(program);
 
-		complain("exec: the shim cannot be loaded into %s: it %s; %s%s", name, reason,
-			 options->strict ? "to have it loaded, " : "", remedy);
-		if (options->strict)
+		complain("exec: the shim cannot be loaded into %s: it %s; %s", name, reason,
+			 remedy);
+		if (options->strict) {
+			complain("exec: %s was not run (--strict)", name);
 			return EX_UNAVAILABLE;
+		}
 		complain("exec: running %s without the shim: its locks stay as they are%s", name,
 			 options->trace ? ", and are not traced" : "");
 		return 0;

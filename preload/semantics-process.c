@@ -488,10 +488,17 @@ static int process_get(int fd, struct flock *request)
 const char *shim_semantics_name(const struct shim_semantics *semantics, int fd)
 {
 	descriptor_tag tag = descriptor_tag_of(fd);
+	struct stat stat;
 
-	return semantics == &shim_semantics_process && tag_file(tag)
-		       ? semantics_of[file_of(tag)->kind]->name
-		       : semantics->name;
+	if (semantics != &shim_semantics_process)
+		return semantics->name;
+	if (shim_is_vfork_child())
+		return shim_semantics_legacy.name;
+	if (tag_file(tag))
+		return semantics_of[file_of(tag)->kind]->name;
+	/* A question before the first lock: what that would be. */
+	return raw_fstat(fd, &stat) == 0 ? semantics_of[shim_adoption_kind(fd)]->name
+					 : semantics->name;
 }
 
 const struct shim_semantics shim_semantics_process = {

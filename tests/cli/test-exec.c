@@ -38,7 +38,10 @@ static const char *copy_file(const char *from, const char *name, mode_t mode)
  * runs without it, if it can run at all. */
 static void expect_refused(const char *program, const char *reason)
 {
-	EXPECT_IN(EXPECT(69, "exec", "--strict", "--", program)->err, reason);
+	const struct outcome *refusal = EXPECT(69, "exec", "--strict", "--", program);
+
+	EXPECT_IN(refusal->err, reason);
+	EXPECT_IN(refusal->err, "was not run (--strict)");
 
 	const struct outcome *outcome = RELOCK("exec", "--", program);
 
@@ -346,7 +349,8 @@ static void exec_looks_at_a_scripts_interpreter(void **state)
 static void exec_needs_the_shim(void **state)
 {
 	setenv("RELOCK_PRELOAD_LIBRARY", "/no/such/shim.so", 1);
-	EXPECT_IN(EXPECT(69, "exec", "true")->err, "is not installed");
+	EXPECT_IN(EXPECT(69, "exec", "true")->err,
+		  "RELOCK_PRELOAD_LIBRARY=/no/such/shim.so: No such file or directory; unset it");
 
 	const char *blank = copy_file(FAKE_SHIM, "a shim.so", 0755);
 

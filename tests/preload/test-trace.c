@@ -162,13 +162,15 @@ static void every_kind_of_call(void **state)
 	expect_trace(pid, file, text);
 }
 
-/* A lock is said to be of the kind that it is, wherever that was chosen. */
+/* A lock is said to be of the kind that it is, wherever that was chosen; and a
+ * question before the first lock of the kind that this would be. */
 static void kinds_of_lock(void **state)
 {
 	static const char script[] = "import fcntl, os, sys\n"
 				     "for name in 'a', 'b.ofd', 'c.off':\n"
 				     "    path = os.path.join(sys.argv[1], name)\n"
 				     "    f = open(path, 'w')\n"
+				     "    os.lockf(f.fileno(), os.F_TEST, 0)\n"
 				     "    fcntl.lockf(f, fcntl.LOCK_EX)\n"
 				     "    fcntl.lockf(f, fcntl.LOCK_UN)\n"
 				     "    os.unlink(path)\n"
@@ -181,7 +183,7 @@ static void kinds_of_lock(void **state)
 
 	(void)state;
 	run_python(script, test_folder, settings, &output);
-	assert_string_equal(output.out, "process process ofd ofd legacy legacy");
+	assert_string_equal(output.out, "process process process ofd ofd ofd legacy legacy legacy");
 	unlink(trace_path());
 }
 
