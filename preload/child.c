@@ -26,6 +26,16 @@
 
 enum { PAGE_SIZE = 4096 };
 
+/*
+ * A child that has closed its copies of the shim's descriptors, and has not
+ * emptied its tables yet, must not close these numbers again, which may be its
+ * own by then.  It says so in the second word of the page, for its threads;
+ * and in the thread that has forked, for a child that it may make in turn by a
+ * way that no handler sees, and where the page is wiped again.
+ */
+enum { HAS_LEFT = 1 };
+static __thread bool has_left_here __attribute__((tls_model("initial-exec")));
+
 __thread int shim_vfork_depth __attribute__((tls_model("initial-exec")));
 _Atomic(_Atomic uint32_t *) shim_tables_alive;
 
@@ -63,10 +73,18 @@ bool shim_is_foreign(void)
 
 void shim_become_child(void)
 {
+	_Atomic uint32_t *alive = atomic_load(&shim_tables_alive);
+	bool has_left = has_left_here || atomic_load(alive + HAS_LEFT);
+
+	has_left_here = false;
+	atomic_store(alive + HAS_LEFT, 0);
 	shim_remain_owner();
 	shim_vfork_depth = 0;
 	shim_gate_reset();
-	shim_private_close_all();
+	if (has_left)
+		shim_private_forget_all();
+	else
+		shim_private_close_all();
 	shim_deadlock_forked();
 	locked_files_reset();
 	spans_reset();
@@ -83,6 +101,7 @@ static __thread bool is_forking __attribute__((tls_model("initial-exec")));
  * A signal handler of the only thread comes out again before the fork. */
 static void prepare(void)
 {
+	shim_check_fork();
 	if (shim_is_vfork_child() || (!atomic_load(&shim_tables_alive) && __libc_single_threaded))
 		return;
 
@@ -98,19 +117,29 @@ static void parent(void)
 	shim_gate_leave(&before);
 }
 
+/* The copies of the descriptors go at once, with the locks that they would keep.
+ * The tables can wait until they are needed (shim_check_fork()): most children
+ * only exec or end, and each page that is written here costs them a copy. */
 static void child(void)
 {
-	if (is_forking) {
-		is_forking = false;
-		if (atomic_load(&shim_tables_alive))
-			shim_become_child();
-		/* Nobody waits there any more. */
-		shim_gate_leave(&before);
-	} else {
-		shim_vfork_depth = 0;
-		if (atomic_load(&shim_tables_alive))
+	_Atomic uint32_t *alive = atomic_load(&shim_tables_alive);
+	bool was_forking = is_forking;
+
+	is_forking = false;
+	shim_vfork_depth = 0;
+	if (alive && atomic_load(alive) == 0) {
+		shim_private_close_copies();
+		atomic_store(alive + HAS_LEFT, 1);
+		has_left_here = true;
+	} else if (alive) {
+		/* The page was not wiped, or a signal handler has come before. */
+		if (atomic_load(alive) != (uint32_t)raw_getpid())
 			shim_become_child();
 	}
+	if (!alive && was_forking)
+		shim_gate_reset();
+	if (was_forking)
+		shim_signals_restore(&before);
 }
 
 __attribute__((constructor)) static void register_handlers(void)

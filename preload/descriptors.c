@@ -14,7 +14,7 @@
 #endif
 
 /* Mapped one by one as they are needed. */
-tag_chunk descriptor_first_tags SHIM_APART;
+_Alignas(4096) tag_chunk descriptor_first_tags SHIM_APART;
 _Atomic(tag_chunk *) descriptor_tags[TAG_CHUNKS] SHIM_APART;
 
 /* One more than the largest number that ever had a tag. */

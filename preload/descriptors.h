@@ -42,8 +42,9 @@ static inline descriptor_tag tag_make(uint32_t open, uint32_t file, uint64_t acc
 }
 
 enum {
-	TAGS_PER_CHUNK = 512,
-	TAG_CHUNKS = 2048,
+	/* Of a chunk only the pages that are used are there. */
+	TAGS_PER_CHUNK = 16384,
+	TAG_CHUNKS = 64,
 	/* fs.nr_open is 2^20 by default; larger numbers go without a tag. */
 	TAGGED_DESCRIPTORS_MAX = TAGS_PER_CHUNK * TAG_CHUNKS,
 };

@@ -157,8 +157,11 @@ void shim_closefrom(int first)
 
 int shim_kernel_dup(int fd, int command, long lowest)
 {
-	if (!shim_is_vfork_child() && shim_is_private(fd))
-		return -EBADF;
+	if (!shim_is_vfork_child()) {
+		shim_check_fork();
+		if (shim_is_private(fd))
+			return -EBADF;
+	}
 
 	int copy =
 		(int)raw_syscall(command < 0 ? SYS_dup : SYS_fcntl, fd, command, lowest, 0, 0, 0);
@@ -302,8 +305,10 @@ int shim_closedir(DIR *folder)
 	int fd = folder ? dirfd(folder) : -1;
 	bool is_known = fd >= 0 && !is_plain(fd) && !shim_is_vfork_child();
 
-	if (is_known)
+	if (is_known) {
+		shim_check_fork();
 		shim_closing_begin(&closing, fd);
+	}
 	int result = shim_real()->closedir(folder);
 	if (is_known)
 		shim_closing_end(&closing);

@@ -35,6 +35,8 @@ static void become_child(int flags)
 
 pid_t shim_fork_without_handlers(void)
 {
+	shim_check_fork();
+
 	pid_t pid = shim_real()->fork();
 
 	if (pid == 0)
@@ -79,6 +81,7 @@ int shim_clone(int (*function)(void *argument), void *stack, int flags, void *ar
 	pid_t *child_tid = va_arg(arguments, pid_t *);
 	va_end(arguments);
 
+	shim_check_fork();
 	/* Errors first: they are libc's to find. */
 	if (!function || !stack)
 		return __clone(function, stack, flags, argument, parent_tid, tls, child_tid);

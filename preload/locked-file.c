@@ -8,8 +8,8 @@
 
 enum { BUCKETS = 512 };
 
-static pool_chunks chunks SHIM_APART;
-static struct pool pool = {.chunks = chunks};
+static struct pool_tables tables SHIM_APART;
+static struct pool pool = {.tables = &tables};
 static uint32_t buckets[BUCKETS];
 _Atomic uint32_t locked_file_count;
 

@@ -13,16 +13,19 @@ static uint32_t objects_per_chunk(size_t object_size)
 
 static bool map_chunk(struct pool *pool, uint32_t index)
 {
+	if (index == 0)
+		return true;
 	if (index >= POOL_CHUNKS_MAX)
 		return false;
-	if (atomic_load_explicit(&pool->chunks[index], memory_order_relaxed))
+	if (atomic_load_explicit(&pool->tables->other_chunks[index], memory_order_relaxed))
 		return true;
 
 	long address = raw_syscall(SYS_mmap, 0, POOL_CHUNK_SIZE, PROT_READ | PROT_WRITE,
 				   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (address < 0 && address > -4096)
 		return false;
-	atomic_store_explicit(&pool->chunks[index], (char *)address, memory_order_release);
+	atomic_store_explicit(&pool->tables->other_chunks[index], (char *)address,
+			      memory_order_release);
 	return true;
 }
 

@@ -40,7 +40,7 @@ enum {
 	CHUNK_BITS = 32768,
 	CHUNKS = NUMBERS_MAX / CHUNK_BITS,
 	WORDS_PER_CHUNK = CHUNK_BITS / WORD_BITS,
-	LOW_WORDS = 4,
+	LOW_WORDS = 64,
 };
 
 /* Of the first numbers, where most of ours are, and of all others. */
@@ -218,10 +218,22 @@ int shim_private_next(int from)
 	return INT_MAX;
 }
 
-void shim_private_close_all(void)
+void shim_private_close_copies(void)
 {
 	for (int fd = shim_private_next(0); fd != INT_MAX; fd = shim_private_next(fd + 1))
-		shim_private_close(fd);
+		raw_close(fd);
+}
+
+void shim_private_forget_all(void)
+{
+	for (int fd = shim_private_next(0); fd != INT_MAX; fd = shim_private_next(fd + 1))
+		unmark(fd);
 	atomic_store(&shim_private_lowest, INT_MAX);
 	atomic_store(&end_of_bits, 0);
+}
+
+void shim_private_close_all(void)
+{
+	shim_private_close_copies();
+	shim_private_forget_all();
 }

@@ -37,5 +37,8 @@ static inline bool shim_is_private(int fd)
 int shim_private_next(int from);
 /* After execve(2): this one was handed over. */
 bool shim_private_adopt(int fd);
-/* In a forked child: closes all of them. */
+/* In a forked child: closes all of them, and knows of none any more. */
 void shim_private_close_all(void);
+/* The one and the other by itself. */
+void shim_private_close_copies(void);
+void shim_private_forget_all(void);

@@ -4,8 +4,8 @@
 #include "apart.h"
 #include "pool.h"
 
-static pool_chunks chunks SHIM_APART;
-static struct pool pool = {.chunks = chunks};
+static struct pool_tables tables SHIM_APART;
+static struct pool pool = {.tables = &tables};
 
 static struct span *at(uint32_t number)
 {
