@@ -299,21 +299,39 @@ static pid_t spawn(const char *next, const char *number,
 	return pid;
 }
 
+/* posix_spawn() returns once the child has no more of its parent's memory, which
+ * in execve(2) is before the close of what is close-on-exec (fs/exec.c,
+ * begin_new_exec()): until then the child has its copy of the lock. */
+static pid_t spawn_idle_with(char **environment)
+{
+	int running[2];
+	char number[16];
+
+	if (pipe2(running, O_CLOEXEC) < 0 || fcntl(running[1], F_SETFD, 0) < 0)
+		give_up("pipe");
+	snprintf(number, sizeof number, "%d", running[1]);
+	pid_t pid = spawn("idle", number, NULL, environment);
+	await_pipe(running[0]);
+	return pid;
+}
+
 static pid_t spawn_idle(void)
 {
-	return spawn("idle", NULL, NULL, environ);
+	return spawn_idle_with(environ);
 }
 
 static pid_t spawn_idle_outside(void)
 {
 	static char *nothing[] = {NULL};
 
-	return spawn("idle", NULL, NULL, nothing);
+	return spawn_idle_with(nothing);
 }
 
 static void idle(void)
 {
-	wait_for_the_end(NULL);
+	int running = atoi(subject_argument);
+
+	wait_for_the_end(&running);
 }
 
 static void outlived_by_spawned(void)
