@@ -456,7 +456,32 @@ static void daemonized(void)
 	say_map();
 }
 
+/* A child that a system call makes in its parent's memory, with descriptors of
+ * its own or the same, leaves the parent's tables alone. */
+static void shares_memory(void)
+{
+	bool shares_files = strcmp(subject_argument, "CLONE_FILES") == 0;
+	int fd = open_file(O_RDWR), null = open("/dev/null", O_RDWR);
+
+	set_lock(fd, F_WRLCK, 0, 10);
+	long pid = syscall(SYS_clone,
+			   CLONE_VM | CLONE_VFORK | SIGCHLD | (shares_files ? CLONE_FILES : 0), 0,
+			   0, 0, 0);
+	if (pid == 0) {
+		if (strcmp(subject_argument, "close") == 0)
+			close(fd);
+		else if (strcmp(subject_argument, "dup2") == 0)
+			dup2(null, fd);
+		_exit(0);
+	}
+	waitpid((pid_t)pid, NULL, 0);
+	say(outside_view(0, 10));
+	close(fd);
+	say(outside_view(0, 10));
+}
+
 const struct subject_case subject_fork[] = {
+	{"shares_memory", shares_memory},
 	{"child", child},
 	{"child_of_two_opens", child_of_two_opens},
 	{"outlived", outlived},
