@@ -7,7 +7,8 @@
  * closes.  Until then it keeps copies of the shim's descriptors, and with them
  * the locks of a parent that dies.
  *
- * While it forks, the parent is in the gate, so that the copy is consistent.
+ * While it forks, a parent with threads is in the gate, so that the copy is
+ * consistent.
  */
 #include "child.h"
 
@@ -97,12 +98,12 @@ static __thread struct shim_gate before __attribute__((tls_model("initial-exec")
 static __thread bool is_forking __attribute__((tls_model("initial-exec")));
 
 /* Also while there is nothing in the tables yet: another thread may be about to
- * put the first file there, and the child would find the gate shut by nobody.
- * A signal handler of the only thread comes out again before the fork. */
+ * put the first file there.  The only thread of a process is not in the gate
+ * when it forks, nor is a signal handler of it. */
 static void prepare(void)
 {
 	shim_check_fork();
-	if (shim_is_vfork_child() || (!atomic_load(&shim_tables_alive) && __libc_single_threaded))
+	if (shim_is_vfork_child() || __libc_single_threaded)
 		return;
 
 	shim_gate_enter(&before);
@@ -127,12 +128,15 @@ static void child(void)
 
 	is_forking = false;
 	shim_vfork_depth = 0;
+	/* Written before it is read: that is one page fault and not two. */
+	if (alive)
+		atomic_store(alive + HAS_LEFT, 1);
 	if (alive && atomic_load(alive) == 0) {
 		shim_private_close_copies();
-		atomic_store(alive + HAS_LEFT, 1);
 		has_left_here = true;
 	} else if (alive) {
 		/* The page was not wiped, or a signal handler has come before. */
+		atomic_store(alive + HAS_LEFT, 0);
 		if (atomic_load(alive) != (uint32_t)raw_getpid())
 			shim_become_child();
 	}

@@ -7,8 +7,8 @@
  * But a fork copies the table of descriptors up to the largest number in use:
  * one of 4,000 makes it slower by a quarter, one of 20,000 by twice.  Where
  * the limit is higher than usual it is farther away, too, and ours take the
- * free numbers from 32 on, just above what most programs use; at least the
- * first of them, while there are few.
+ * free numbers from 32 on, just above what most programs use, while they are
+ * few; then those from 1,024 on, not to lie between the program's.
  *
  * Where one cannot go beyond, because the hard limit is as low, ours are an
  * eighth of the numbers at most, and never among the last eighth: then there
@@ -147,6 +147,13 @@ int shim_private_open(const char *path, int flags)
 	return fd;
 }
 
+static uint64_t lowest_number(uint64_t soft_limit)
+{
+	if (soft_limit > NEAR_LIMIT && atomic_load(&count) >= LOW_COUNT_MAX)
+		return USUAL_LIMIT;
+	return soft_limit > LOW * 2 ? LOW : soft_limit / 2;
+}
+
 /* A duplicate that is out of the way, or a negative errno. */
 static int duplicate_away(int fd)
 {
@@ -160,7 +167,7 @@ static int duplicate_away(int fd)
 		return result;
 	if (old.rlim_max <= old.rlim_cur && (uint64_t)atomic_load(&count) >= old.rlim_cur / 8)
 		return -EMFILE;
-	result = duplicate(fd, old.rlim_cur > LOW * 2 ? LOW : old.rlim_cur / 2);
+	result = duplicate(fd, lowest_number(old.rlim_cur));
 	if (result < 0 || (uint64_t)result < old.rlim_cur - old.rlim_cur / 8)
 		return result;
 	raw_close(result);

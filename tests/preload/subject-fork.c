@@ -10,6 +10,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -458,25 +459,37 @@ static void daemonized(void)
 
 /* A child that a system call makes in its parent's memory, with descriptors of
  * its own or the same, leaves the parent's tables alone. */
+static struct {
+	_Alignas(16) void *words[2048];
+} small_stack;
+static int shared_memory_fd, shared_memory_null;
+
+static void live_in_shared_memory(void)
+{
+	if (strcmp(subject_argument, "close") == 0)
+		close(shared_memory_fd);
+	else if (strcmp(subject_argument, "dup2") == 0)
+		dup2(shared_memory_null, shared_memory_fd);
+	_exit(0);
+}
+
 static void shares_memory(void)
 {
 	bool shares_files = strcmp(subject_argument, "CLONE_FILES") == 0;
-	int fd = open_file(O_RDWR), null = open("/dev/null", O_RDWR);
+	/* On the parent's stack it would return first, and take the parent's way
+	 * back with it.  On its own, it returns to what lies there. */
+	void **top = &small_stack.words[sizeof small_stack / sizeof *small_stack.words - 2];
 
-	set_lock(fd, F_WRLCK, 0, 10);
+	shared_memory_fd = open_file(O_RDWR);
+	shared_memory_null = open("/dev/null", O_RDWR);
+	set_lock(shared_memory_fd, F_WRLCK, 0, 10);
+	*top = (void *)(uintptr_t)live_in_shared_memory;
 	long pid = syscall(SYS_clone,
-			   CLONE_VM | CLONE_VFORK | SIGCHLD | (shares_files ? CLONE_FILES : 0), 0,
+			   CLONE_VM | CLONE_VFORK | SIGCHLD | (shares_files ? CLONE_FILES : 0), top,
 			   0, 0, 0);
-	if (pid == 0) {
-		if (strcmp(subject_argument, "close") == 0)
-			close(fd);
-		else if (strcmp(subject_argument, "dup2") == 0)
-			dup2(null, fd);
-		_exit(0);
-	}
 	waitpid((pid_t)pid, NULL, 0);
 	say(outside_view(0, 10));
-	close(fd);
+	close(shared_memory_fd);
 	say(outside_view(0, 10));
 }
 
