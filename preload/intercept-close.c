@@ -75,9 +75,11 @@ int shim_kernel_close(int fd)
 	shim_check_fork();
 	if (shim_is_private(fd))
 		return -EBADF;
-	if (tag_file(descriptor_tag_of(fd)) && !shim_is_foreign())
-		return close_tagged(fd);
-	descriptor_tag_take(fd);
+	if (descriptor_tag_of(fd) && !shim_is_foreign()) {
+		if (tag_file(descriptor_tag_of(fd)))
+			return close_tagged(fd);
+		descriptor_tag_take(fd);
+	}
 	return (int)raw_syscall(SYS_close, fd, 0, 0, 0, 0, 0);
 }
 
@@ -162,7 +164,7 @@ int shim_kernel_dup(int fd, int command, long lowest)
 
 	int copy =
 		(int)raw_syscall(command < 0 ? SYS_dup : SYS_fcntl, fd, command, lowest, 0, 0, 0);
-	if (copy >= 0 && shim_is_tracking() && !shim_is_vfork_child())
+	if (copy >= 0 && shim_is_tracking() && !shim_is_foreign())
 		descriptor_duplicated(fd, copy);
 	return copy;
 }
@@ -199,9 +201,9 @@ static int duplicate_onto(int fd, int wanted, int flags)
 	bool was_ours = false;
 	int result;
 
-	if (shim_is_vfork_child())
-		return (int)raw_syscall(SYS_dup3, fd, wanted, flags, 0, 0, 0);
 	shim_check_fork();
+	if (shim_is_foreign())
+		return (int)raw_syscall(SYS_dup3, fd, wanted, flags, 0, 0, 0);
 	if (shim_is_private(fd))
 		return -EBADF;
 	if (shim_is_private(wanted)) {
@@ -210,7 +212,7 @@ static int duplicate_onto(int fd, int wanted, int flags)
 			return result;
 		was_ours = true;
 	}
-	if (!tag_file(descriptor_tag_of(wanted)) || shim_is_foreign()) {
+	if (!tag_file(descriptor_tag_of(wanted))) {
 		result = (int)raw_syscall(SYS_dup3, fd, wanted, flags, 0, 0, 0);
 		if (result >= 0 && (shim_is_tracking() || !is_plain(fd)))
 			descriptor_duplicated(fd, wanted);

@@ -99,11 +99,12 @@ int shim_clone(int (*function)(void *argument), void *stack, int flags, void *ar
 /* From syscall.S: a fork, clone or clone3 has returned 0. */
 void shim_syscall_child(long number, long flags)
 {
-	/* In a child that shares the memory nothing is wiped, and nothing
-	 * happens.  clone3 has its flags in a struct. */
+	/* clone3 has its flags in a struct. */
 	if (number == SYS_clone3)
 		flags = *(const long *)flags;
 	else if (number != SYS_clone)
 		flags = 0;
-	become_child((int)flags);
+	/* The tables of a child that shares the memory are its parent's. */
+	if (!(flags & CLONE_VM))
+		become_child((int)flags);
 }

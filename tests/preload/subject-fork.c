@@ -438,7 +438,40 @@ static void daemonized(void)
 	say_map();
 }
 
+static int shared_fd, null_fd;
+
+static void act_in_shared_memory(void)
+{
+	if (strcmp(subject_argument, "close") == 0)
+		close(shared_fd);
+	else if (strcmp(subject_argument, "dup2") == 0)
+		dup2(null_fd, shared_fd);
+	_exit(0);
+}
+
+/* A child in its parent's memory that a system call has made: it has a stack of
+ * its own, and returns from syscall() to what it finds there (on x86-64). */
+static void shares_memory(void)
+{
+	static _Alignas(16) void (*stack[8192])(void);
+	enum { TOP = 8192 - 16 };
+	bool shares_files = strcmp(subject_argument, "CLONE_FILES") == 0;
+
+	shared_fd = open_file(O_RDWR);
+	null_fd = open("/dev/null", O_RDWR);
+	set_lock(shared_fd, F_WRLCK, 0, 10);
+	stack[TOP] = act_in_shared_memory;
+	long pid = syscall(SYS_clone,
+			   CLONE_VM | CLONE_VFORK | SIGCHLD | (shares_files ? CLONE_FILES : 0),
+			   &stack[TOP], 0, 0, 0);
+	waitpid((pid_t)pid, NULL, 0);
+	say(outside_view(0, 10));
+	close(shared_fd);
+	say(outside_view(0, 10));
+}
+
 const struct subject_case subject_fork[] = {
+	{"shares_memory", shares_memory},
 	{"child", child},
 	{"child_of_two_opens", child_of_two_opens},
 	{"outlived", outlived},

@@ -90,6 +90,11 @@ static const struct CMUnitTest tests[] = {
 	CHILD("unseen"),
 	CLOSED("unseen"),
 	ROW_OF("09", "outlived", "unseen", FCNTL, "free free", "held free", "held free"),
+#ifdef __x86_64__
+	ROW_OF("05", "shares_memory", "close", FCNTL, "held free", "held free", "held free"),
+	ROW_OF("05", "shares_memory", "dup2", FCNTL, "held free", "held free", "held free"),
+	ROW_OF("05", "shares_memory", "CLONE_FILES", FCNTL, "held free", "held free", "held free"),
+#endif
 	ROW("09", "outlived_by_spawned", FCNTL, "free free", "free free", "held free"),
 	ROW("09", "outlived_by_unpreloaded", FCNTL, "free free", "free free", "held free"),
 	ROW("09", "daemonized", FCNTL, "free ok held ok -----wwwww- -----------",
