@@ -99,19 +99,28 @@ static void parent(void)
 	shim_gate_leave(&gate);
 }
 
+/* A library's handler that ran before this one may have locked, and has made it
+ * the child then: what was locked stays. */
+static void become_child_once(void)
+{
+	_Atomic uint32_t *alive = atomic_load(&shim_tables_alive);
+
+	if (alive && atomic_load(alive) != (uint32_t)raw_getpid())
+		shim_become_child();
+}
+
 static void child(void)
 {
 	if (is_forking) {
 		is_forking = false;
 		struct shim_gate gate = before;
-		if (atomic_load(&shim_tables_alive))
-			shim_become_child();
+		become_child_once();
 		/* Nobody waits there any more. */
 		shim_gate_leave(&gate);
 	} else {
 		shim_vfork_depth = 0;
-		if (atomic_load(&shim_tables_alive))
-			shim_become_child();
+		shim_gate_reset();
+		become_child_once();
 	}
 }
 

@@ -10,6 +10,10 @@
  * are raw system calls, none of them a cancellation point, none that waits for
  * another process.
  *
+ * fork(3) holds the gate from the first of its handlers to the last; the fork
+ * handlers of a library that was initialised before the shim run in between, and
+ * what they lock and close goes in once more.
+ *
  * A vfork child never goes in: it would change the tables of its parent.
  */
 #pragma once
