@@ -118,9 +118,12 @@ static void parent(void)
 	shim_gate_leave(&before);
 }
 
-/* The copies of the descriptors go at once, with the locks that they would keep.
- * The tables can wait until they are needed (shim_check_fork()): most children
- * only exec or end, and each page that is written here costs them a copy. */
+/*
+ * The copies of the descriptors go at once, with the locks that they would keep.
+ * The tables, and the gate, can wait until they are needed (shim_check_fork()):
+ * most children only exec or end, and each page that is written here costs them
+ * a copy.  A library's handler that ran before this one may have needed them.
+ */
 static void child(void)
 {
 	_Atomic uint32_t *alive = atomic_load(&shim_tables_alive);
@@ -134,13 +137,14 @@ static void child(void)
 	if (alive && atomic_load(alive) == 0) {
 		shim_private_close_copies();
 		has_left_here = true;
+		shim_gate_abandon();
 	} else if (alive) {
-		/* The page was not wiped, or a signal handler has come before. */
 		atomic_store(alive + HAS_LEFT, 0);
+		/* The kernel does not wipe pages. */
 		if (atomic_load(alive) != (uint32_t)raw_getpid())
 			shim_become_child();
 	}
-	if (!alive && was_forking)
+	if (was_forking && !has_left_here)
 		shim_gate_reset();
 	if (was_forking)
 		shim_signals_restore(&before);

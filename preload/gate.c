@@ -11,6 +11,10 @@ enum { FREE, TAKEN, WAITED_FOR };
 
 static _Atomic uint32_t state = FREE;
 
+/* How often this thread is inside: more than once only where a fork handler of
+ * the program's locks or closes, as the handlers of child.c hold the gate. */
+static __thread unsigned depth __attribute__((tls_model("initial-exec")));
+
 static void take(void)
 {
 	uint32_t seen = FREE;
@@ -41,17 +45,25 @@ void shim_signals_restore(const struct shim_gate *gate)
 void shim_gate_enter(struct shim_gate *gate)
 {
 	shim_signals_block(gate);
-	take();
+	if (depth++ == 0)
+		take();
 }
 
 void shim_gate_leave(struct shim_gate *gate)
 {
-	if (atomic_exchange_explicit(&state, FREE, memory_order_release) == WAITED_FOR)
+	if (--depth == 0 &&
+	    atomic_exchange_explicit(&state, FREE, memory_order_release) == WAITED_FOR)
 		raw_syscall(SYS_futex, (long)&state, FUTEX_WAKE_PRIVATE, 1, 0, 0, 0);
 	shim_signals_restore(gate);
 }
 
+void shim_gate_abandon(void)
+{
+	depth = 0;
+}
+
 void shim_gate_reset(void)
 {
+	depth = 0;
 	atomic_store_explicit(&state, FREE, memory_order_relaxed);
 }

@@ -10,6 +10,10 @@
  * are raw system calls, none of them a cancellation point, none that waits for
  * another process.
  *
+ * fork(3) holds the gate from the first of its handlers to the last; the fork
+ * handlers of a library that was initialised before the shim run in between, and
+ * what they lock and close goes in once more.
+ *
  * A vfork child never goes in: it would change the tables of its parent.
  */
 #pragma once
@@ -28,5 +32,8 @@ void shim_signals_restore(const struct shim_gate *gate);
 void shim_gate_enter(struct shim_gate *gate);
 void shim_gate_leave(struct shim_gate *gate);
 
+/* In a forked child: this thread is not inside any more; the gate stays shut
+ * until it is reset. */
+void shim_gate_abandon(void);
 /* In a forked child, where whoever was inside does not exist. */
 void shim_gate_reset(void);

@@ -157,6 +157,19 @@ void shim_closefrom(int first)
 			shim_kernel_close((int)fd);
 }
 
+/* The number was closed by a way that the shim does not see: its locks go now,
+ * before the duplicate's tag takes the place of what is known of them. */
+static void forget_unseen(int copy)
+{
+	struct shim_gate gate;
+
+	if (!tag_file(descriptor_tag_of(copy)))
+		return;
+	shim_gate_enter(&gate);
+	shim_closing_unseen(copy);
+	shim_gate_leave(&gate);
+}
+
 int shim_kernel_dup(int fd, int command, long lowest)
 {
 	if (!shim_is_vfork_child()) {
@@ -167,8 +180,10 @@ int shim_kernel_dup(int fd, int command, long lowest)
 
 	int copy =
 		(int)raw_syscall(command < 0 ? SYS_dup : SYS_fcntl, fd, command, lowest, 0, 0, 0);
-	if (copy >= 0 && shim_is_tracking() && !shim_is_foreign())
+	if (copy >= 0 && shim_is_tracking() && !shim_is_foreign()) {
+		forget_unseen(copy);
 		descriptor_duplicated(fd, copy);
+	}
 	return copy;
 }
 

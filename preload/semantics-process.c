@@ -227,6 +227,10 @@ static int set_among_many(struct wish *wish, struct locked_file *file)
 	int result = resolved_range(wish, &first, &last);
 	if (result < 0)
 		return result;
+	/* The end of a file can move: the kernel and the spans get the same. */
+	wish->lock.l_whence = SEEK_SET;
+	wish->lock.l_start = first;
+	wish->lock.l_len = last == INT64_MAX ? 0 : last - first + 1;
 	shim_gate_enter(&gate);
 	if (wish->lock.l_type != F_UNLCK)
 		let_in(file, tag_open(wish->tag));

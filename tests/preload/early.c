@@ -2,13 +2,15 @@
  * A program that locks before its main(): from .preinit_array, when libc itself
  * has not started, and from a library's constructor.  It says what kind of lock
  * each has become, whether they are held, and whether they are still held when
- * another open of the file has been closed.
+ * another open of the file has been closed.  Then it forks, and says what the child
+ * has from the library's fork handlers, and the parent still.
  */
 #include "early.h"
 
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static int preinit_fd = -1;
@@ -57,5 +59,14 @@ int main(int argument_count, char **arguments)
 	close(open(arguments[argument_count - 1], O_RDONLY | O_CLOEXEC));
 	say_view(asking, 0);
 	say_view(asking, 10);
+	fflush(stdout);
+	early_forked_path = arguments[argument_count - 1];
+	pid_t pid = fork();
+	if (pid == 0) {
+		say_view(asking, 30);
+		return 0;
+	}
+	waitpid(pid, NULL, 0);
+	say_view(asking, 20);
 	return 0;
 }

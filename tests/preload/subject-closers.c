@@ -3,6 +3,7 @@
  * more.  The argument names it.
  */
 #include <dirent.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <libgen.h>
 #include <pthread.h>
@@ -393,7 +394,30 @@ static void duplicate(void)
 	give_up("no such maker of duplicates");
 }
 
+/* By a function of libc's own, whatever stands before libc: nobody sees it. */
+static void close_unseen(int fd)
+{
+	int (*unseen)(int fd);
+	void *libc = dlopen("libc.so.6", RTLD_NOW | RTLD_NOLOAD);
+
+	*(void **)&unseen = libc ? dlsym(libc, "close") : NULL;
+	if (!unseen)
+		give_up("libc");
+	unseen(fd);
+}
+
+static void duplicate_onto_unseen_close(void)
+{
+	int null = open("/dev/null", O_RDWR), fd = open_file(O_RDWR);
+
+	set_lock(fd, F_WRLCK, 0, 10);
+	close_unseen(fd);
+	say(dup(null) == fd ? "reused" : "another");
+	say(outside_view(0, 10));
+}
+
 const struct subject_case subject_closers[] = {
+	{"duplicate_onto_unseen_close", duplicate_onto_unseen_close},
 	{"closer", closer},
 	{"closer_of_folder", closer_of_folder},
 	{"close_the_later_owner", close_the_later_owner},

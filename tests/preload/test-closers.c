@@ -67,6 +67,7 @@ static const struct CMUnitTest tests[] = {
 	     "0 EBADF EINVAL EINVAL EBADF EBADF EINVAL EINVAL EBADF EBADF EINVAL held free"),
 	SAME("05", "unshared_by_thread", FCNTL, "held ok free"),
 	SAME("05", "number_of_another_file", FCNTL, "reused ok free held ok free free"),
+	SAME("05", "duplicate_onto_unseen_close", FCNTL, "reused free"),
 	SAME("06", "dup2_onto_number", FCNTL,
 	     "there null there null there null there null held ok free ok held free"),
 	SAME("06", "f_dupfd_at_number", FCNTL, "above null held ok free ok held free"),
