@@ -61,14 +61,15 @@ static void set_variable(const char *name, const char *value)
 		out_of_memory();
 }
 
-/* In front of what is there: the first one in the list sees calls first. */
+/* Behind what is there: each library in the list hands calls on to the next one,
+ * and the shim to nobody but libc. */
 static void set_preload(const char *shim)
 {
 	CLEANUP_FREE char *list = NULL;
 	const char *others = getenv("LD_PRELOAD");
 	bool any = others && *others;
 
-	if (asprintf(&list, "%s%s%s", shim, any ? ":" : "", any ? others : "") < 0) {
+	if (asprintf(&list, "%s%s%s", any ? others : "", any ? ":" : "", shim) < 0) {
 		list = NULL;
 		out_of_memory();
 	}

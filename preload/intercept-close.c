@@ -192,7 +192,7 @@ int shim_dup(int fd)
 	return shim_errno_result(shim_kernel_dup(fd, SHIM_DUP, 0));
 }
 
-/* Ours goes elsewhere before its number is taken from it. */
+/* Ours goes elsewhere before its number is taken from it.  1 if it was ours. */
 static int make_way(int wanted)
 {
 	struct shim_gate gate;
@@ -208,7 +208,7 @@ static int make_way(int wanted)
 			shim_deadlock_moved(wanted, result);
 	}
 	shim_gate_leave(&gate);
-	return result < 0 ? result : 0;
+	return result < 0 ? result : result > 0;
 }
 
 /* dup3(2) of two different numbers. */
@@ -228,7 +228,7 @@ static int duplicate_onto(int fd, int wanted, int flags)
 		result = make_way(wanted);
 		if (result < 0)
 			return result;
-		was_ours = true;
+		was_ours = result > 0;
 	}
 	if (!tag_file(descriptor_tag_of(wanted))) {
 		result = (int)raw_syscall(SYS_dup3, fd, wanted, flags, 0, 0, 0);

@@ -58,6 +58,9 @@ static int hand_over_and_execute(const struct image *image, strings arguments, s
 	shim_check_fork();
 	shim_handover_begin(&handover, environment);
 	int result = execute(image, arguments, handover.environment);
+	/* Too much to tell: the locks go over untold, and last until the end. */
+	if (result == -E2BIG && handover.environment != environment)
+		result = execute(image, arguments, environment);
 	shim_handover_undo(&handover);
 	return result;
 }

@@ -340,6 +340,8 @@ static int set(struct wish *wish)
 			result = wait_for_others(wish, file, fd);
 		else if (result == 0 && is_sole)
 			result = confirm(wish, file, fd);
+		else if (result == -EBADF && atomic_load(&file->fd) != fd)
+			result = 1; /* closed by who has opened another one */
 	} while (result > 0);
 	if (shim_deadlock_has_waits())
 		shim_deadlock_refresh();

@@ -72,12 +72,13 @@ static void exec_sets_LD_PRELOAD(void **state)
 
 	assert_string_equal(EXPECT(0, "exec", "--", "sh", "-c", show)->out, FAKE_SHIM "\n");
 
-	/* What was there stays, behind it.  (AddressSanitizer wants to be first.) */
+	/* What was there stays, in front of it.  (AddressSanitizer wants to be
+	 * first.) */
 	assert_string_equal(RUN("env", "ASAN_OPTIONS=verify_asan_link_order=0",
 				"LD_PRELOAD=" OTHER_LIBRARY, relock_path(), "exec", "--", "sh",
 				"-c", show)
 				    ->out,
-			    FAKE_SHIM ":" OTHER_LIBRARY "\n");
+			    OTHER_LIBRARY ":" FAKE_SHIM "\n");
 }
 
 /* What RELOCK_`name` is in a program that was started with an option; "-" if
