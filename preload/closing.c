@@ -9,45 +9,10 @@
 #include "closing.h"
 
 #include "deadlock.h"
-#include "description.h"
 #include "gate.h"
 #include "locked-file.h"
+#include "ownership.h"
 #include "raw.h"
-#include "spans.h"
-
-/* All that is left belongs to one open: then it is the only one again. */
-static void look_for_sole_owner(struct locked_file *file)
-{
-	uint32_t open = file->spans ? span_at(file->spans)->open : 0;
-
-	for (uint32_t number = file->spans; number; number = span_at(number)->next)
-		if (span_at(number)->open != open)
-			return;
-	spans_free(&file->spans);
-	atomic_store(&file->sole, open);
-}
-
-static void give_back(struct locked_file *file, uint32_t open)
-{
-	int fd = atomic_load(&file->fd);
-
-	if (file->kind != LOCKED_BY_PROCESS)
-		return;
-	if (atomic_load(&file->sole) == open) {
-		shim_description_unlock(fd, 0, INT64_MAX);
-		atomic_store(&file->sole, 0);
-	} else if (atomic_load(&file->sole) == LOCKED_BY_MANY) {
-		for (uint32_t number = file->spans; number;) {
-			struct span span = *span_at(number);
-			if (span.open == open) {
-				shim_description_unlock(fd, span.first, span.last);
-				spans_assign(&file->spans, span.first, span.last, 0);
-			}
-			number = span.next;
-		}
-		look_for_sole_owner(file);
-	}
-}
 
 /* There may be files that only threads that wait keep here. */
 static _Atomic bool has_orphans;
@@ -90,7 +55,7 @@ void shim_closing_wait_is_over(void)
 }
 
 /* The program's descriptors of it may have been its last. */
-static void settle(uint32_t number, uint32_t open)
+static void look_after(uint32_t number, uint32_t open)
 {
 	struct locked_file *file = locked_file_at(number);
 
@@ -98,7 +63,7 @@ static void settle(uint32_t number, uint32_t open)
 		return;
 	/* Also where the description is closed next: a thread that waits keeps
 	 * it alive, and so does a child that was not made by fork(3). */
-	give_back(file, open);
+	shim_ownership_give_back(file, open);
 	remove_unless_waited_for(number);
 	if (atomic_load(&has_orphans))
 		sweep();
@@ -135,7 +100,7 @@ void shim_closing_end(struct shim_closing *closing)
 		return;
 	shim_gate_enter(&gate);
 	locked_file_at(file)->closing--;
-	settle(file, tag_open(closing->tag));
+	look_after(file, tag_open(closing->tag));
 	shim_gate_leave(&gate);
 	if (shim_deadlock_has_waits())
 		shim_deadlock_refresh();
@@ -161,5 +126,5 @@ void shim_closing_unseen(int fd)
 	descriptor_tag tag = descriptor_tag_take(fd);
 
 	if (tag_file(tag))
-		settle(tag_file(tag), tag_open(tag));
+		look_after(tag_file(tag), tag_open(tag));
 }

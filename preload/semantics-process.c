@@ -39,11 +39,11 @@
 #include "descriptors.h"
 #include "gate.h"
 #include "held.h"
+#include "ownership.h"
 #include "private-fd.h"
 #include "range.h"
 #include "raw.h"
 #include "semantics.h"
-#include "spans.h"
 
 /* A lock call: the descriptor and what it is for, and the program's struct in
  * a copy that the shim's description can take. */
@@ -95,61 +95,6 @@ static descriptor_tag believed_tag(int fd)
 	return 0;
 }
 
-/* Bookkeeping */
-
-struct gap {
-	struct locked_file *file;
-	off_t first;
-};
-
-static bool forget_gap(void *argument, const struct flock *held)
-{
-	struct gap *gap = argument;
-
-	bool has_room = spans_reserve();
-
-	if (has_room && held->l_start > gap->first)
-		spans_assign(&gap->file->spans, gap->first, held->l_start - 1, 0);
-	/* Behind the last byte that there can be there is no gap. */
-	gap->first = has_room && held->l_len != 0 ? shim_held_last(held) + 1 : -1;
-	return gap->first > 0;
-}
-
-/* Nobody has a byte that is not locked. */
-static void forget_unlocked(struct locked_file *file)
-{
-	struct gap gap = {.file = file};
-
-	if (shim_held_each(atomic_load(&file->fd), forget_gap, &gap) == 0 && gap.first >= 0 &&
-	    spans_reserve())
-		spans_assign(&file->spans, gap.first, INT64_MAX, 0);
-}
-
-/* From the only open that has locked to one of several: what is locked is its.
- * Also if its last descriptor is being closed by another thread, which is going
- * to look for it then. */
-static void begin_spans(struct locked_file *file, uint32_t sole)
-{
-	if (!spans_reserve())
-		return;
-	atomic_store(&file->sole, LOCKED_BY_MANY);
-	spans_assign(&file->spans, 0, INT64_MAX, sole);
-	forget_unlocked(file);
-}
-
-/* Inside the gate: `open` may lock now.  Without memory to tell whose a byte is,
- * the program gets its lock all the same, and loses it with the open that it is
- * taken for: natively it would lose it with any close. */
-static void let_in(struct locked_file *file, uint32_t open)
-{
-	uint32_t sole = atomic_load(&file->sole);
-
-	if (sole == 0)
-		atomic_store(&file->sole, open);
-	else if (sole != open && sole != LOCKED_BY_MANY)
-		begin_spans(file, sole);
-}
-
 static int resolved_range(const struct wish *wish, off_t *ret_first, off_t *ret_last)
 {
 	return shim_range_resolve(wish->fd, &wish->lock, ret_first, ret_last);
@@ -157,21 +102,16 @@ static int resolved_range(const struct wish *wish, off_t *ret_first, off_t *ret_
 
 /* Inside the gate: a lock that was made outside of it, or an unlock.  By now
  * the file may have no owner, or one other than the open that has locked. */
-static void settle(struct wish *wish, struct locked_file *file)
+static void settle(const struct wish *wish, struct locked_file *file)
 {
+	uint32_t open = wish->lock.l_type == F_UNLCK ? 0 : tag_open(wish->tag);
 	off_t first, last;
 
-	if (wish->lock.l_type != F_UNLCK)
-		let_in(file, tag_open(wish->tag));
-	if (atomic_load(&file->sole) != LOCKED_BY_MANY || !spans_reserve() ||
-	    resolved_range(wish, &first, &last) < 0)
-		return;
-	if (wish->lock.l_type != F_UNLCK)
-		spans_assign(&file->spans, first, last, tag_open(wish->tag));
-	forget_unlocked(file);
+	if (open)
+		shim_ownership_admit(file, open);
+	if (resolved_range(wish, &first, &last) == 0)
+		shim_ownership_review(file, first, last, open);
 }
-
-/* Locking */
 
 /* Another thread has closed the descriptor while this one got its lock (row 21):
  * the kernel gives such a lock back, and says EBADF. */
@@ -221,6 +161,7 @@ static int confirm(struct wish *wish, struct locked_file *file, int fd)
 
 static int set_among_many(struct wish *wish, struct locked_file *file)
 {
+	uint32_t open = wish->lock.l_type == F_UNLCK ? 0 : tag_open(wish->tag);
 	struct shim_gate gate;
 	off_t first, last;
 
@@ -232,12 +173,11 @@ static int set_among_many(struct wish *wish, struct locked_file *file)
 	wish->lock.l_start = first;
 	wish->lock.l_len = last == INT64_MAX ? 0 : last - first + 1;
 	shim_gate_enter(&gate);
-	if (wish->lock.l_type != F_UNLCK)
-		let_in(file, tag_open(wish->tag));
+	if (open)
+		shim_ownership_admit(file, open);
 	result = raw_fcntl(atomic_load(&file->fd), F_OFD_SETLK, &wish->lock);
-	if (result == 0 && atomic_load(&file->sole) == LOCKED_BY_MANY && spans_reserve())
-		spans_assign(&file->spans, first, last,
-			     wish->lock.l_type == F_UNLCK ? 0 : tag_open(wish->tag));
+	if (result == 0)
+		shim_ownership_note(file, first, last, open);
 	shim_gate_leave(&gate);
 	return result;
 }
