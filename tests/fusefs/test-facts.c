@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { TO_HOLD = O_WRONLY | O_CREAT, CREATORS = 6, ROUNDS = 300 };
@@ -129,7 +131,12 @@ static void fact02_names_are_forgotten(void **state)
 		snprintf(name, sizeof name, "name-%d", i);
 		assert_int_equal(try_open(fixture, name, TO_HOLD), 0);
 	}
-	assert_true(count_descriptors(fixture->daemon.pid) < before + KEPT);
+	/* No event tells of it; on a busy machine the daemon lags behind. */
+	time_t deadline = time(NULL) + 20;
+	while (count_descriptors(fixture->daemon.pid) >= before + KEPT) {
+		assert_true(time(NULL) < deadline);
+		sched_yield();
+	}
 }
 
 static void fact03_nonblock_right_after_close_is_never_refused(void **state)
