@@ -14,7 +14,7 @@
  * the kernel as witness of what is locked.
  *
  * Once a second open has locked, each lock goes through the gate, and a list
- * of spans says which open has locked which bytes.
+ * of spans says which open has locked which bytes (ownership.h).
  *
  * A wait cannot be inside the gate.  It is a plain F_OFD_SETLKW, preceded by
  * the search for a deadlock (deadlock.h) and followed by the same look.
