@@ -203,6 +203,25 @@ static int open_for(relock_lock *lock, enum hold_mode mode, bool *ret_created)
 	return 0;
 }
 
+int lock_file_open_as(struct file_lock *file, int fd)
+{
+	struct stat status;
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags < 0 || fstat(fd, &status) < 0)
+		return -errno;
+	(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+	fork_prevent();
+	file->device = status.st_dev;
+	file->inode = status.st_ino;
+	file->linked = status.st_nlink > 1;
+	file->writable = (flags & O_ACCMODE) == O_RDWR;
+	file->uid = geteuid();
+	file->fd = fd;
+	fork_allow();
+	return 0;
+}
+
 int lock_file_open(relock_lock *lock, enum hold_mode mode)
 {
 	bool created = false;

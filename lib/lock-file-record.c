@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cleanup.h"
@@ -51,8 +52,8 @@ static void describe_holder(struct record *record, const struct grant *grant, ui
 	record->start_time = other->start_time;
 	record->uid = other->uid;
 	record->via = other->via;
-	record->via_pid = self->pid;
-	record->via_start_time = self->start_time;
+	record->via_pid = other->keeper_pid ? other->keeper_pid : self->pid;
+	record->via_start_time = other->keeper_pid ? other->keeper_start_time : self->start_time;
 	copy_text(record->command, sizeof record->command,
 		  grant->command ? grant->command : other->command);
 	copy_text(record->via_path, sizeof record->via_path, other->path);
@@ -173,6 +174,64 @@ void lock_record_pass(struct file_lock *file)
 		number_hold(file, moment_now());
 		file->recorded = lock_record_write(file) == 0;
 	}
+}
+
+static bool is_of_hold(const struct file_lock *file, const struct slot *slot)
+{
+	const struct record *ours = &file->image->record, *record = &slot->record;
+
+	return record->mode == ours->mode && record->fd == ours->fd && record->via == ours->via &&
+	       record->pid_namespace == ours->pid_namespace &&
+	       memcmp(record->boot_id, ours->boot_id, sizeof ours->boot_id) == 0 &&
+	       (slot->end.hold != record->hold || slot->end.how == RELOCK_END_NONE);
+}
+
+/* An exclusive hold's record is in slot 0.  Of shared ones several may have
+ * been left behind by processes that are gone, with this descriptor's number:
+ * the last one is ours. */
+static bool find_record(const struct file_lock *file, struct slot *ret, size_t *ret_number)
+{
+	CLEANUP_FREE struct slot *slot = malloc(sizeof *slot);
+	bool is_exclusive = file->image->record.mode == HOLD_EXCLUSIVE, is_found = false;
+	struct stat status;
+
+	if (!slot || fstat(file->fd, &status) < 0)
+		return false;
+	size_t slots = is_exclusive ? 1 : (size_t)status.st_size / SLOT_SIZE + 2;
+	for (size_t i = 0; i < slots && i < SLOT_COUNT_MAX; i++) {
+		if (!slot_read(file->fd, i, slot) || !is_of_hold(file, slot) ||
+		    (is_found && slot->record.since <= ret->record.since))
+			continue;
+		memcpy(ret, slot, sizeof *ret);
+		*ret_number = i;
+		is_found = true;
+	}
+	return is_found;
+}
+
+void lock_record_adopt(struct file_lock *file)
+{
+	CLEANUP_FREE struct slot *found = malloc(sizeof *found);
+
+	file->recorded = false;
+	if (!found || !file->writable || file->linked || !find_record(file, found, &file->slot))
+		return;
+	struct record *image = &file->image->record;
+	bool has_moved = found->record.via_pid != image->via_pid ||
+			 found->record.via_start_time != image->via_start_time;
+	found->record.via_pid = image->via_pid;
+	found->record.via_start_time = image->via_start_time;
+	struct slot *larger = realloc(file->image, SLOT_INFO_OFFSET + found->record.info_length);
+	if (!larger)
+		return;
+	file->image = larger;
+	memset(larger, 0, SLOT_INFO_OFFSET);
+	larger->record = found->record;
+	memcpy(larger->info, found->info, found->record.info_length);
+	file->constant_sum = record_constant_sum(&larger->record, larger->info);
+	file->next_hold = larger->record.hold;
+	file->plain = false;
+	file->recorded = !has_moved || lock_record_write(file) == 0;
 }
 
 void lock_record_convert(struct file_lock *file, enum hold_mode mode)

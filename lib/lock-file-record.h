@@ -21,6 +21,10 @@ void lock_record_shared(const struct file_store *store, struct file_lock *file);
 /* Slots of shared holders, slots.c. */
 void lock_record_claim_slot(const struct lock_primitive *primitive, struct file_lock *file);
 
+/* The record of a hold that was made by another process, found by the number of
+ * its descriptor, goes on; `recorded` says whether there was one. */
+void lock_record_adopt(struct file_lock *file);
+
 /* A shared hold became exclusive, or the other way round: its record moves. */
 void lock_record_convert(struct file_lock *file, enum hold_mode mode);
 

@@ -30,6 +30,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 
@@ -38,6 +39,8 @@
 #include "lock-file-record.h"
 #include "message.h"
 #include "orphan.h"
+#include "proc-locks.h"
+#include "process.h"
 
 /* glibc's fstat() is newfstatat() with an empty path, and slower; where longs
  * have 64 bits, the kernel's struct is the same. */
@@ -183,6 +186,58 @@ int lock_file_acquire(relock_lock *lock, const struct grant *grant)
 		lock_record_shared(store, file);
 	if (grant->flags & RELOCK_INHERIT)
 		fcntl(file->fd, F_SETFD, 0);
+	if (store->primitive->granted)
+		store->primitive->granted(lock);
+	return 0;
+}
+
+static int check_broken(relock_lock *lock);
+
+/* The kernel knows; where it cannot be asked, to lock again what is held
+ * changes nothing, and what is not held was unlocked by somebody who has left
+ * a mark. */
+static int check_held(relock_lock *lock, const struct grant *grant, enum hold_mode mode)
+{
+	const struct file_store *store = file_store_of(lock->store);
+	struct file_lock *file = file_lock_of(lock);
+	struct lock_line line;
+	struct file_id id;
+
+	int result = file_id_of(file->fd, &id);
+	if (result == 0 && descriptor_holds(process_self()->pid, file->fd,
+					    store->primitive->line_type, &id, &line) == 0)
+		result = -ESTALE;
+	if (result == 0)
+		result = set_mode(store->primitive, file, mode, grant);
+	if (result == 0)
+		result = check_broken(lock);
+	if (result == 0 && entry_is_ours(store, file, lock->name) == 0)
+		result = -ESTALE;
+	return result == -EAGAIN ? -ESTALE : result;
+}
+
+int lock_file_adopt(relock_lock *lock, int fd, const struct grant *grant)
+{
+	const struct file_store *store = file_store_of(lock->store);
+	struct file_lock *file = file_lock_of(lock);
+	enum hold_mode mode = grant->mode == RELOCK_SHARED ? HOLD_SHARED : HOLD_EXCLUSIVE;
+
+	lock_file_close(file);
+	int result = lock_file_open_as(file, fd);
+	if (result < 0) {
+		close(fd);
+		return result == -EBADF ? -ESTALE : result;
+	}
+	result = check_held(lock, grant, mode);
+	if (result == 0)
+		result = lock_record_draw(file, grant, mode);
+	if (result < 0) {
+		lock_file_close(file);
+		return result == -ESTALE
+			       ? failed(result, "%s: the lock is not held any more", lock->name)
+			       : result;
+	}
+	lock_record_adopt(file);
 	if (store->primitive->granted)
 		store->primitive->granted(lock);
 	return 0;
@@ -362,6 +417,23 @@ int lock_file_mark_broken(relock_lock *lock, const struct breaker *by)
 	result = lock_record_end(file->fd, file->slot, file->image->record.hold, by);
 	file->ended = result == 0;
 	return result;
+}
+
+int lock_file_info(const relock_lock *lock, char **ret, size_t *ret_length)
+{
+	const struct file_lock *file = file_lock_of(lock);
+	size_t length = file->recorded ? file->image->record.info_length : 0;
+
+	if (length == 0)
+		return -ENODATA;
+	char *copy = malloc(length + 1);
+	if (!copy)
+		return -ENOMEM;
+	memcpy(copy, file->image->info, length);
+	copy[length] = '\0';
+	*ret = copy;
+	*ret_length = length;
+	return 0;
 }
 
 int lock_file_token(const relock_lock *lock, uint64_t *ret)

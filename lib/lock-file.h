@@ -87,6 +87,7 @@ int lock_file_lock_open(relock_lock *lock);
 void lock_file_lock_close(relock_lock *lock);
 void lock_file_forget(relock_lock *lock);
 int lock_file_acquire(relock_lock *lock, const struct grant *grant);
+int lock_file_adopt(relock_lock *lock, int fd, const struct grant *grant);
 int lock_file_release(relock_lock *lock);
 int lock_file_leave(relock_lock *lock);
 int lock_file_convert(relock_lock *lock, const struct grant *grant);
@@ -94,6 +95,7 @@ int lock_file_pass(relock_lock *lock, const struct grant *grant);
 int lock_file_check(relock_lock *lock);
 int lock_file_mark_broken(relock_lock *lock, const struct breaker *by);
 int lock_file_set_info(relock_lock *lock, const void *info, size_t length);
+int lock_file_info(const relock_lock *lock, char **ret, size_t *ret_length);
 int lock_file_token(const relock_lock *lock, uint64_t *ret);
 int lock_file_fd(const relock_lock *lock);
 int lock_file_probe(relock_lock *lock);
@@ -106,12 +108,12 @@ int lock_file_prune(relock_store *store, const char *name, int64_t age);
 
 #define LOCK_FILE_OPERATIONS                                                                       \
 	.store_size = sizeof(struct file_store), .close = lock_file_store_close,                   \
-	.acquire = lock_file_acquire, .release = lock_file_release, .convert = lock_file_convert,  \
-	.leave = lock_file_leave, .pass = lock_file_pass, .check = lock_file_check,                \
-	.set_info = lock_file_set_info, .mark_broken = lock_file_mark_broken,                      \
-	.token = lock_file_token, .fd = lock_file_fd, .probe = lock_file_probe,                    \
-	.look = lock_file_look, .each_name = lock_file_each_name, .break_hold = lock_file_break,   \
-	.prune = lock_file_prune
+	.acquire = lock_file_acquire, .adopt = lock_file_adopt, .release = lock_file_release,      \
+	.convert = lock_file_convert, .leave = lock_file_leave, .pass = lock_file_pass,            \
+	.check = lock_file_check, .set_info = lock_file_set_info,                                  \
+	.mark_broken = lock_file_mark_broken, .info = lock_file_info, .token = lock_file_token,    \
+	.fd = lock_file_fd, .probe = lock_file_probe, .look = lock_file_look,                      \
+	.each_name = lock_file_each_name, .break_hold = lock_file_break, .prune = lock_file_prune
 
 /* lock-file-open.c */
 
@@ -126,6 +128,9 @@ int lock_file_create(const struct file_store *store, const char *name, int *ret_
 
 /* Opens the file of a handle, for locking it in this mode. */
 int lock_file_open(relock_lock *lock, enum hold_mode mode);
+
+/* Takes a descriptor that has come from elsewhere for that of the handle. */
+int lock_file_open_as(struct file_lock *file, int fd);
 
 /* Closes it, and with it gives back what is held. */
 void lock_file_close(struct file_lock *file);

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cancellation.h"
 #include "cleanup.h"
@@ -258,6 +259,42 @@ int relock_acquire(relock_lock *lock, const struct relock_request *request)
 	return message_end(result, lock->name);
 }
 
+static int adopt(relock_lock *lock, int fd, const struct relock_request *request)
+{
+	struct grant grant = grant_of(request);
+	int result = lock->waiting ? -EBUSY : lock->held ? -EALREADY : 0;
+
+	if (result < 0) {
+		close(fd);
+		return failed(result, "%s: this handle is in use", lock->name);
+	}
+	result = lock->store->operations->adopt(lock, fd, &grant);
+	if (result < 0)
+		return result;
+	lock->held = true;
+	lock->mode = request->mode;
+	lock->flags = request->flags;
+	return 0;
+}
+
+int relock_adopt(relock_lock *lock, int fd, const struct relock_request *request)
+{
+	WITHOUT_CANCELLATION;
+
+	message_begin();
+	int result = check_request(request);
+	if (result < 0) {
+		close(fd);
+		return result;
+	}
+	pthread_mutex_lock(&lock->mutex);
+	result = adopt(lock, fd, request);
+	pthread_mutex_unlock(&lock->mutex);
+	debug("%s: adopt descriptor %d: %s", lock->name, fd,
+	      result < 0 ? strerrorname_np(-result) : "held");
+	return message_end(result, lock->name);
+}
+
 /* Why a handle that holds nothing cannot give it back. */
 static int not_held(relock_lock *lock)
 {
@@ -427,6 +464,17 @@ int relock_set_info(relock_lock *lock, const void *info, size_t length)
 		return failed(-EFBIG, "%s: an info text has at most %d bytes, not %zu", lock->name,
 			      RELOCK_INFO_MAX, length);
 	return on_hold(lock, set_info, &text);
+}
+
+int relock_info(const relock_lock *lock, char **ret, size_t *ret_length)
+{
+	relock_lock *changeable = (relock_lock *)lock; /* its mutex is not the caller's business */
+
+	message_begin();
+	pthread_mutex_lock(&changeable->mutex);
+	int result = lock->held ? lock->store->operations->info(lock, ret, ret_length) : -ENOENT;
+	pthread_mutex_unlock(&changeable->mutex);
+	return message_end(result, lock->name);
 }
 
 int relock_token(const relock_lock *lock, uint64_t *ret)

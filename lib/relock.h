@@ -184,6 +184,10 @@ struct relock_on_behalf {
 	uid_t uid;
 	const char *command; /* NULL: not known */
 	const char *path;    /* RELOCK_VIA_MOUNT: the mount point, else NULL */
+	/* Who has the descriptor, if several processes share a table of them
+	 * (CLONE_FILES) and this one may end before the hold does; 0: the caller. */
+	pid_t keeper_pid;
+	uint64_t keeper_start_time;
 };
 
 struct relock_request {
@@ -233,6 +237,21 @@ struct relock_request {
  * -EMFILE -ENFILE -ENOMEM -ENOLCK -EIO  as open(2) and fcntl(2)
  */
 int relock_acquire(relock_lock *lock, const struct relock_request *request);
+
+/*
+ * Takes up a hold that a handle of another process has made, or of this one
+ * before execve(2), and whose open file description has come here: by
+ * inheritance, SCM_RIGHTS, or a shared table of descriptors.  `fd` is a
+ * descriptor of it (relock_lock_fd()); it belongs to the handle from then on,
+ * and is closed if this fails.  Record, token and info go on as they are; the
+ * request says how it is held (mode, flags) and for whom (on_behalf).  Two
+ * handles must not go on with one hold: the other must be gone, or be left alone.
+ *
+ * -ESTALE    `fd` does not hold the lock of that name: it was broken, or given
+ *            back, or the lock's file is another one now
+ * -EALREADY -EBUSY -EINVAL -EFBIG -ENOMEM  as relock_acquire()
+ */
+int relock_adopt(relock_lock *lock, int fd, const struct relock_request *request);
 
 /*
  * Changes the mode of a lock that this handle holds.  To shared: at once, and
@@ -306,6 +325,14 @@ int relock_check(relock_lock *lock);
  * after which the old text stands
  */
 int relock_set_info(relock_lock *lock, const void *info, size_t length);
+
+/*
+ * The info text of the present hold, which has come with relock_adopt() or been
+ * set; with a NUL after it, to be freed by the caller.
+ *
+ * -ENOENT (holds nothing), -ENODATA (no record, or an empty text), -ENOMEM
+ */
+int relock_info(const relock_lock *lock, char **ret, size_t *ret_length);
 
 /*
  * The token of the present hold: larger than that of any earlier exclusive

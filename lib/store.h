@@ -56,6 +56,9 @@ struct store_operations {
 
 	/* -EAGAIN where the deadline is AT_ONCE and another holds it. */
 	int (*acquire)(relock_lock *lock, const struct grant *grant);
+	/* The hold of a description that has come from elsewhere; `fd` is the
+	 * handle's from then on. */
+	int (*adopt)(relock_lock *lock, int fd, const struct grant *grant);
 	/* -ESTALE: the hold was broken. After these the handle holds nothing. */
 	int (*release)(relock_lock *lock);
 	/* The same, but who has inherited the hold keeps it. */
@@ -68,6 +71,7 @@ struct store_operations {
 	/* Records that the hold is about to end, by somebody's will. */
 	int (*mark_broken)(relock_lock *lock, const struct breaker *by);
 	int (*set_info)(relock_lock *lock, const void *info, size_t length);
+	int (*info)(const relock_lock *lock, char **ret, size_t *ret_length);
 	int (*token)(const relock_lock *lock, uint64_t *ret);
 	int (*fd)(const relock_lock *lock);
 
