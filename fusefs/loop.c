@@ -68,6 +68,7 @@ static int serve_burst(struct loop *loop)
 		if (result <= 0)
 			return result; /* 0: the session is over */
 		fuse_session_process_buf(session, &loop->buffer);
+		loop->server->requests++;
 	}
 	return 0;
 }

@@ -288,6 +288,8 @@ static int make_server(struct server *server, relock_store *store, const char *m
 
 	clock_gettime(CLOCK_REALTIME, &now);
 	server->started = now.tv_sec * RELOCK_SECOND + now.tv_nsec;
+	clock_gettime(CLOCK_BOOTTIME, &now);
+	server->started_by_boot = now.tv_sec * RELOCK_SECOND + now.tv_nsec;
 	server->uid = geteuid();
 	server->gid = getegid();
 	server->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

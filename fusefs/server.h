@@ -9,6 +9,7 @@
  *	list.c         the directory
  *	attributes.c   extended attributes
  *	break.c        UNLINK
+ *	mount-attributes.c  those of the folder itself: how the daemon is
  *	------------   below this line nothing knows FUSE
  *	grant.c        who holds and who is next
  *	entry.c        names and handles
@@ -34,7 +35,9 @@ struct server {
 	struct table listings; /* open directories, see look.c */
 	uid_t uid;             /* of the mount's root */
 	gid_t gid;
-	int64_t started; /* moment */
+	int64_t started;         /* moment */
+	int64_t started_by_boot; /* CLOCK_BOOTTIME, which nobody sets */
+	uint64_t requests;       /* served so far */
 };
 
 static inline struct server *server_of(fuse_req_t request)
@@ -88,6 +91,15 @@ void attributes_list(fuse_req_t request, fuse_ino_t id, size_t size);
 void attributes_set(fuse_req_t request, fuse_ino_t id, const char *name, const char *value,
 		    size_t size, int flags);
 void attributes_remove(fuse_req_t request, fuse_ino_t id, const char *name);
+#define ATTRIBUTES_PREFIX "user.relock."
+/* What follows the prefix; NULL: it is none of ours. */
+const char *attributes_key(const char *name);
+/* The answer to both requests: these bytes, or how many they are. */
+void attributes_reply(fuse_req_t request, const char *bytes, size_t length, size_t size);
 
 /* break.c */
+/* mount-attributes.c: of the folder itself */
+void mount_attributes_get(fuse_req_t request, const char *key, size_t size);
+void mount_attributes_list(fuse_req_t request, size_t size);
+
 void break_unlink(fuse_req_t request, fuse_ino_t parent, const char *name);
