@@ -17,6 +17,7 @@
 #include <sys/file.h>
 
 #include "grant.h"
+#include "history.h"
 #include "promise.h"
 #include "server.h"
 
@@ -236,6 +237,10 @@ void open_open(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info)
 		fuse_reply_err(request, ENOENT);
 		return;
 	}
+	if (entry_is_history(entry)) {
+		history_open(request, entry, info);
+		return;
+	}
 	if (access == O_RDONLY) {
 		open_to_look(request, entry, info);
 		return;
@@ -345,6 +350,8 @@ void open_flock(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info, 
 		fuse_reply_err(request, EBADF);
 	else if (operation & LOCK_UN)
 		unlock(request, handle);
+	else if (entry_is_history(handle->entry))
+		fuse_reply_err(request, EOPNOTSUPP);
 	else if (handle->hold == HOLD_BROKEN)
 		fuse_reply_err(request, ESTALE);
 	else if (fuse_req_interrupted(request))
@@ -402,6 +409,8 @@ void open_poll(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info,
 		events |= POLLOUT;
 	if (handle->hold == HOLD_BROKEN)
 		events |= POLLERR;
+	if (entry_is_history(handle->entry))
+		events |= POLLIN | POLLRDNORM;
 	if (handle->changes_seen != handle->entry->changes)
 		events |= POLLIN | POLLRDNORM | POLLPRI;
 	if (poll) {
