@@ -94,6 +94,8 @@ void attributes_get(fuse_req_t request, fuse_ino_t id, const char *name, size_t 
 	/* The kernel itself asks for security.capability at each write. */
 	if (!key || (!entry && id != ROOT_ID))
 		fuse_reply_err(request, ENODATA);
+	else if (!permissions_check(request, MAY_SEE))
+		return;
 	else if (entry)
 		send(request, entry, key, size);
 	else
@@ -104,6 +106,8 @@ void attributes_list(fuse_req_t request, fuse_ino_t id, size_t size)
 {
 	struct entry *entry = entry_of_id(&server_of(request)->mount, id);
 
+	if (!permissions_check(request, MAY_SEE))
+		return;
 	if (entry)
 		send(request, entry, NULL, size);
 	else if (id == ROOT_ID)

@@ -78,6 +78,8 @@ void history_open(fuse_req_t request, struct entry *entry, struct fuse_file_info
 		fuse_reply_err(request, EPERM);
 		return;
 	}
+	if (!permissions_check(request, MAY_SEE))
+		return;
 	int result = handle_new(&handle, mount, entry, O_RDONLY);
 	if (result < 0) {
 		fuse_reply_err(request, -result);

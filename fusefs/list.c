@@ -49,6 +49,8 @@ void list_opendir(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info
 		fuse_reply_err(request, ENOTDIR);
 		return;
 	}
+	if (!permissions_check(request, MAY_SEE))
+		return;
 	listing = calloc(1, sizeof *listing);
 	if (!listing ||
 	    table_add(&server->listings, &listing->by_id, ++server->mount.last_id) < 0) {

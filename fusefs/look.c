@@ -137,14 +137,16 @@ static struct timespec time_of(int64_t moment)
 
 static struct stat attributes_of_folder(const struct server *server, fuse_ino_t id)
 {
+	mode_t mode = permissions_folder_mode(&server->permissions);
+
 	return (struct stat){
 		.st_ino = id,
 		/* Not sticky: fs.protected_regular would keep everybody, root
 		 * too, from opening another user's lock with O_CREAT. */
-		.st_mode = S_IFDIR | (id == ROOT_ID ? 0777 : 0555),
+		.st_mode = S_IFDIR | (id == ROOT_ID ? mode : mode & 0555),
 		.st_nlink = 2,
-		.st_uid = server->uid,
-		.st_gid = server->gid,
+		.st_uid = server->permissions.uid,
+		.st_gid = server->permissions.gid,
 		.st_atim = time_of(server->started),
 		.st_mtim = time_of(server->started),
 		.st_ctim = time_of(server->started),
@@ -155,12 +157,13 @@ static struct stat attributes_of_folder(const struct server *server, fuse_ino_t 
 static struct stat attributes_of(const struct server *server, const struct entry *entry)
 {
 	const struct handle *holder = TAILQ_FIRST(&entry->holders);
+	mode_t mode = permissions_file_mode(&server->permissions);
 	struct stat attributes = {
 		.st_ino = entry_id(entry),
-		.st_mode = S_IFREG | (entry_is_history(entry) ? 0444 : 0644),
+		.st_mode = S_IFREG | (entry_is_history(entry) ? mode & 0444 : mode),
 		.st_nlink = 1,
-		.st_uid = server->uid,
-		.st_gid = server->gid,
+		.st_uid = server->permissions.uid,
+		.st_gid = server->permissions.gid,
 		.st_blksize = 4096,
 	};
 
@@ -199,6 +202,11 @@ void look_lookup(fuse_req_t request, fuse_ino_t parent, const char *name)
 	struct server *server = server_of(request);
 	struct mount *mount = &server->mount;
 
+	/* Either right goes with x on the folder. */
+	if (permissions_of(request) == 0) {
+		fuse_reply_err(request, EACCES);
+		return;
+	}
 	if (parent == HISTORY_ID) {
 		history_lookup(request, name);
 		return;

@@ -11,6 +11,7 @@
  *	attributes.c   extended attributes
  *	mount-attributes.c  those of the folder itself: how the daemon is
  *	break.c        UNLINK
+ *	permissions.c  who may do that
  *	------------   below this line nothing knows FUSE
  *	grant.c        who holds and who is next
  *	entry.c        names and handles
@@ -25,6 +26,7 @@
 #include <fuse3/fuse_lowlevel.h>
 
 #include "entry.h"
+#include "permissions.h"
 
 struct server {
 	struct mount mount;
@@ -34,8 +36,7 @@ struct server {
 	struct errands *looks, *breaks;
 	struct invalidator *invalidator;
 	struct table listings; /* open directories, see look.c */
-	uid_t uid;             /* of the mount's root */
-	gid_t gid;
+	struct permissions permissions;
 	int64_t started;         /* moment */
 	int64_t started_by_boot; /* CLOCK_BOOTTIME, which nobody sets */
 	uint64_t requests;       /* served so far */
