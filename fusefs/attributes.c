@@ -11,8 +11,6 @@
 
 #include "look.h"
 
-static const char prefix[] = "user.relock.";
-
 struct collection {
 	FILE *stream;
 	const char *key; /* wanted; NULL: the names of all */
@@ -26,14 +24,21 @@ static int collect(const struct relock_pair *pair, void *argument)
 	if (!collection->key) {
 		/* The keys repeat with each holder. */
 		if (pair->holder <= 1)
-			fprintf(collection->stream, "%s%s%c", prefix, pair->key, '\0');
+			fprintf(collection->stream, ATTRIBUTES_PREFIX "%s%c", pair->key, '\0');
 	} else if (strcmp(pair->key, collection->key) == 0) {
 		fprintf(collection->stream, "%s%s", collection->found++ ? "\n" : "", pair->value);
 	}
 	return 0;
 }
 
-static void reply(fuse_req_t request, const char *bytes, size_t length, size_t size)
+const char *attributes_key(const char *name)
+{
+	size_t length = sizeof ATTRIBUTES_PREFIX - 1;
+
+	return strncmp(name, ATTRIBUTES_PREFIX, length) == 0 ? name + length : NULL;
+}
+
+void attributes_reply(fuse_req_t request, const char *bytes, size_t length, size_t size)
 {
 	if (size == 0)
 		fuse_reply_xattr(request, length);
@@ -57,7 +62,7 @@ static void answer(struct look *look)
 	else if (look->key && collection.found == 0)
 		fuse_reply_err(look->request, ENODATA);
 	else
-		reply(look->request, bytes, length, look->size);
+		attributes_reply(look->request, bytes, length, look->size);
 	free(bytes);
 }
 
@@ -84,22 +89,31 @@ static void send(fuse_req_t request, struct entry *entry, const char *key, size_
 void attributes_get(fuse_req_t request, fuse_ino_t id, const char *name, size_t size)
 {
 	struct entry *entry = entry_of_id(&server_of(request)->mount, id);
+	const char *key = attributes_key(name);
 
 	/* The kernel itself asks for security.capability at each write. */
-	if (!entry || strncmp(name, prefix, sizeof prefix - 1) != 0)
+	if (!key || (!entry && id != ROOT_ID))
 		fuse_reply_err(request, ENODATA);
+	else if (!permissions_check(request, MAY_SEE))
+		return;
+	else if (entry)
+		send(request, entry, key, size);
 	else
-		send(request, entry, name + sizeof prefix - 1, size);
+		mount_attributes_get(request, key, size);
 }
 
 void attributes_list(fuse_req_t request, fuse_ino_t id, size_t size)
 {
 	struct entry *entry = entry_of_id(&server_of(request)->mount, id);
 
+	if (!permissions_check(request, MAY_SEE))
+		return;
 	if (entry)
 		send(request, entry, NULL, size);
+	else if (id == ROOT_ID)
+		mount_attributes_list(request, size);
 	else
-		reply(request, "", 0, size);
+		attributes_reply(request, "", 0, size);
 }
 
 void attributes_set(fuse_req_t request, fuse_ino_t id, const char *name, const char *value,

@@ -89,6 +89,8 @@ void break_unlink(fuse_req_t request, fuse_ino_t parent, const char *name)
 		fuse_reply_err(request, EPERM);
 		return;
 	}
+	if (!permissions_check(request, MAY_ACQUIRE))
+		return;
 	if (!entry || !entry_is_held(entry)) {
 		break_outside(request, name);
 		return;

@@ -121,6 +121,16 @@ bool entry_is_held(const struct entry *entry)
 	return !TAILQ_EMPTY(&entry->holders);
 }
 
+bool entry_is_history(const struct entry *entry)
+{
+	return entry->name[0] == '.';
+}
+
+const char *entry_lock_name(const struct entry *entry)
+{
+	return entry->name + (entry_is_history(entry) ? sizeof HISTORY_PREFIX - 1 : 0);
+}
+
 void entry_settle(struct mount *mount, struct entry *entry)
 {
 	bool used = !LIST_EMPTY(&entry->handles) || !TAILQ_EMPTY(&entry->queue) || entry->wait ||

@@ -7,6 +7,9 @@
  * it until the last FORGET.  A handle is an open file, from the answer to OPEN
  * or CREATE until RELEASE.
  *
+ * A name in the folder .history (history.h) is an entry too, as ".history/NAME":
+ * no lock can have such a name, so the two never meet.
+ *
  * Everything here and in grant.c belongs to the session thread: there is no
  * lock.  Nothing here knows FUSE: requests come in as waiters, answers go out
  * through struct answers.
@@ -116,6 +119,9 @@ struct mount {
 #define ROOT_ID    1
 #define HISTORY_ID 2
 
+#define HISTORY_NAME   ".history"
+#define HISTORY_PREFIX HISTORY_NAME "/"
+
 void mount_init(struct mount *mount, relock_store *store, const char *path,
 		struct store_waits *waits, const struct answers *answers);
 /* Frees all that is left after grant_end(). */
@@ -129,6 +135,10 @@ struct entry *entry_of_id(const struct mount *mount, uint64_t id);
 struct entry *entry_get(struct mount *mount, const char *name);
 uint64_t entry_id(const struct entry *entry);
 bool entry_is_held(const struct entry *entry);
+/* It is the file of a name in .history, not the lock itself. */
+bool entry_is_history(const struct entry *entry);
+/* The name as it is in its folder: that of the lock. */
+const char *entry_lock_name(const struct entry *entry);
 /* To be called when something has ended that kept an entry: frees it if it was
  * the last, or makes it idle if the kernel alone still knows it. */
 void entry_settle(struct mount *mount, struct entry *entry);

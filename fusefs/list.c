@@ -1,5 +1,7 @@
 /*
- * The directory: the names of the locks held now, by whomever.
+ * The directory: the names of the locks held now, by whomever; and in .history
+ * those of the free ones that have a history.  .history itself is not in the
+ * listing: "find /locks -name backup" asks whether that lock is held.
  *
  * A listing is made when it is read from the start and is then the same to its
  * end, however many locks come and go meanwhile.  OPENDIR is answered, since
@@ -11,6 +13,7 @@
 #include <sys/stat.h>
 
 #include "errand.h"
+#include "history.h"
 #include "server.h"
 
 struct listing {
@@ -24,6 +27,7 @@ struct errand_to_list {
 	struct server *server;
 	fuse_req_t request;
 	uint64_t listing;
+	fuse_ino_t folder;
 	size_t size;
 	struct relock_status **list;
 	size_t count;
@@ -39,8 +43,15 @@ static struct listing *listing_of(struct server *server, uint64_t id)
 void list_opendir(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info)
 {
 	struct server *server = server_of(request);
-	struct listing *listing = calloc(1, sizeof *listing);
+	struct listing *listing;
 
+	if (id != ROOT_ID && id != HISTORY_ID) {
+		fuse_reply_err(request, ENOTDIR);
+		return;
+	}
+	if (!permissions_check(request, MAY_SEE))
+		return;
+	listing = calloc(1, sizeof *listing);
 	if (!listing ||
 	    table_add(&server->listings, &listing->by_id, ++server->mount.last_id) < 0) {
 		free(listing);
@@ -95,8 +106,17 @@ static bool add(fuse_req_t request, char *buffer, size_t *used, size_t size, con
 	return true;
 }
 
-static void reply_names(fuse_req_t request, const struct listing *listing, size_t size,
-			off_t offset)
+/* What the mount has no number for yet gets one at its LOOKUP. */
+static uint64_t number_of(const struct mount *mount, fuse_ino_t folder, const char *name)
+{
+	const struct entry *entry =
+		folder == HISTORY_ID ? history_find(mount, name) : entry_find(mount, name);
+
+	return entry ? entry_id(entry) : UINT32_MAX;
+}
+
+static void reply_names(fuse_req_t request, fuse_ino_t folder, const struct listing *listing,
+			size_t size, off_t offset)
 {
 	const struct mount *mount = &server_of(request)->mount;
 	char *buffer = malloc(size);
@@ -108,9 +128,7 @@ static void reply_names(fuse_req_t request, const struct listing *listing, size_
 	}
 	for (size_t at = (size_t)offset; at < listing->count + 2; at++) {
 		const char *name = at == 0 ? "." : at == 1 ? ".." : listing->list[at - 2]->name;
-		const struct entry *entry = at < 2 ? NULL : entry_find(mount, name);
-		/* What the mount has no number for yet gets one at its LOOKUP. */
-		uint64_t id = at < 2 ? ROOT_ID : entry ? entry_id(entry) : UINT32_MAX;
+		uint64_t id = at == 0 ? folder : at == 1 ? ROOT_ID : number_of(mount, folder, name);
 		if (!add(request, buffer, &used, size, name, id, at < 2 ? S_IFDIR : S_IFREG,
 			 (off_t)at + 1))
 			break;
@@ -123,7 +141,12 @@ static void run(struct errand *errand)
 {
 	struct errand_to_list *self = (struct errand_to_list *)(void *)errand;
 
-	errand->result = relock_list(self->server->mount.store, 0, &self->list, &self->count);
+	bool history = self->folder == HISTORY_ID;
+
+	errand->result = relock_list(self->server->mount.store, history ? RELOCK_LIST_FREE : 0,
+				     &self->list, &self->count);
+	if (errand->result == 0 && history)
+		self->count = history_keep(self->list, self->count);
 }
 
 static void finish(struct errand *errand)
@@ -142,7 +165,7 @@ static void finish(struct errand *errand)
 		relock_list_free(listing->list, listing->count);
 		listing->list = self->list;
 		listing->count = self->count;
-		reply_names(self->request, listing, self->size, 0);
+		reply_names(self->request, self->folder, listing, self->size, 0);
 	}
 	free(self);
 }
@@ -158,7 +181,7 @@ void list_readdir(fuse_req_t request, fuse_ino_t id, size_t size, off_t offset,
 		return;
 	}
 	if (offset > 0) {
-		reply_names(request, listing, size, offset);
+		reply_names(request, id, listing, size, offset);
 		return;
 	}
 	struct errand_to_list *self = malloc(sizeof *self);
@@ -171,6 +194,7 @@ void list_readdir(fuse_req_t request, fuse_ino_t id, size_t size, off_t offset,
 		.server = server,
 		.request = request,
 		.listing = info->fh,
+		.folder = id,
 		.size = size,
 	};
 	errands_add(server->looks, &self->errand);

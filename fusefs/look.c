@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 
 #include "grant.h"
+#include "history.h"
 #include "state.h"
 #include "user.h"
 
@@ -29,8 +30,8 @@ static void run(struct errand *errand)
 	if (look->unknown_user != NO_USER)
 		user_resolve(look->unknown_user);
 	else
-		errand->result =
-			relock_status(look->server->mount.store, look->entry->name, &look->status);
+		errand->result = relock_status(look->server->mount.store,
+					       entry_lock_name(look->entry), &look->status);
 }
 
 /* The first holder whose user's name has not been asked for yet. */
@@ -50,6 +51,8 @@ static int complete(struct look *look)
 	const struct mount *mount = &look->server->mount;
 	struct relock_status *status, *outside = look->status;
 
+	if (entry_is_history(look->entry))
+		return history_check(look->status);
 	if (!entry_is_held(look->entry))
 		return state_add_queue(look->entry, look->status);
 	int result = state_of_held(mount, look->entry, &status);
@@ -116,6 +119,7 @@ void look_send(const struct look *look)
 	if (!copy) {
 		fuse_reply_err(look->request, ENOMEM);
 		free(look->key);
+		entry_settle(&look->server->mount, look->entry);
 		return;
 	}
 	*copy = *look;
@@ -131,16 +135,18 @@ static struct timespec time_of(int64_t moment)
 				 .tv_nsec = moment % RELOCK_SECOND};
 }
 
-static struct stat attributes_of_root(const struct server *server, fuse_ino_t id)
+static struct stat attributes_of_folder(const struct server *server, fuse_ino_t id)
 {
+	mode_t mode = permissions_folder_mode(&server->permissions);
+
 	return (struct stat){
 		.st_ino = id,
 		/* Not sticky: fs.protected_regular would keep everybody, root
 		 * too, from opening another user's lock with O_CREAT. */
-		.st_mode = S_IFDIR | (id == ROOT_ID ? 0777 : 0555),
+		.st_mode = S_IFDIR | (id == ROOT_ID ? mode : mode & 0555),
 		.st_nlink = 2,
-		.st_uid = server->uid,
-		.st_gid = server->gid,
+		.st_uid = server->permissions.uid,
+		.st_gid = server->permissions.gid,
 		.st_atim = time_of(server->started),
 		.st_mtim = time_of(server->started),
 		.st_ctim = time_of(server->started),
@@ -151,12 +157,13 @@ static struct stat attributes_of_root(const struct server *server, fuse_ino_t id
 static struct stat attributes_of(const struct server *server, const struct entry *entry)
 {
 	const struct handle *holder = TAILQ_FIRST(&entry->holders);
+	mode_t mode = permissions_file_mode(&server->permissions);
 	struct stat attributes = {
 		.st_ino = entry_id(entry),
-		.st_mode = S_IFREG | 0644,
+		.st_mode = S_IFREG | (entry_is_history(entry) ? mode & 0444 : mode),
 		.st_nlink = 1,
-		.st_uid = server->uid,
-		.st_gid = server->gid,
+		.st_uid = server->permissions.uid,
+		.st_gid = server->permissions.gid,
 		.st_blksize = 4096,
 	};
 
@@ -178,11 +185,36 @@ struct fuse_entry_param look_entry(const struct server *server, const struct ent
 	};
 }
 
+/* Not a name: there at all times, with the number that it always has. */
+static void lookup_history(fuse_req_t request)
+{
+	const struct fuse_entry_param answer = {
+		.ino = HISTORY_ID,
+		.generation = 1,
+		.attr = attributes_of_folder(server_of(request), HISTORY_ID),
+	};
+
+	fuse_reply_entry(request, &answer);
+}
+
 void look_lookup(fuse_req_t request, fuse_ino_t parent, const char *name)
 {
 	struct server *server = server_of(request);
 	struct mount *mount = &server->mount;
 
+	/* Either right goes with x on the folder. */
+	if (permissions_of(request) == 0) {
+		fuse_reply_err(request, EACCES);
+		return;
+	}
+	if (parent == HISTORY_ID) {
+		history_lookup(request, name);
+		return;
+	}
+	if (parent == ROOT_ID && strcmp(name, HISTORY_NAME) == 0) {
+		lookup_history(request);
+		return;
+	}
 	int result = entry_check_name(name);
 	/* No lock has such a name, and programs ask for all kinds of dot files. */
 	if (result == -EINVAL || parent != ROOT_ID)
@@ -237,13 +269,25 @@ static void take_holder(struct stat *attributes, const struct relock_holder *hol
 	attributes->st_atim = attributes->st_ctim = attributes->st_mtim;
 }
 
+/* The time is that of the end, as far as it is known.  The process is gone, and
+ * with it what it had for a group. */
+static void take_last_holder(struct stat *attributes, const struct relock_status *status)
+{
+	if (status->last.uid != (uid_t)-1)
+		attributes->st_uid = status->last.uid;
+	attributes->st_mtim =
+		time_of(status->last_end_time > 0 ? status->last_end_time : status->last.since);
+	attributes->st_atim = attributes->st_ctim = attributes->st_mtim;
+}
+
 static void answer_getattr(struct look *look)
 {
 	const struct relock_status *status = look->status;
 	struct stat attributes = attributes_of(look->server, look->entry);
 	char *text;
 
-	if (status->state == RELOCK_FREE && LIST_EMPTY(&look->entry->handles)) {
+	if (status->state == RELOCK_FREE && LIST_EMPTY(&look->entry->handles) &&
+	    !entry_is_history(look->entry)) {
 		fuse_reply_err(look->request, ENOENT);
 		return;
 	}
@@ -253,7 +297,9 @@ static void answer_getattr(struct look *look)
 	}
 	attributes.st_size = (off_t)strlen(text);
 	free(text);
-	if (status->state == RELOCK_FREE)
+	if (entry_is_history(look->entry))
+		take_last_holder(&attributes, status);
+	else if (status->state == RELOCK_FREE)
 		attributes.st_nlink = 0; /* open, and gone */
 	else if (!entry_is_held(look->entry) && status->holder_count > 0)
 		take_holder(&attributes, &status->holders[0]);
@@ -264,8 +310,8 @@ void look_getattr(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info
 {
 	struct server *server = server_of(request);
 
-	if (id == ROOT_ID) {
-		struct stat attributes = attributes_of_root(server, id);
+	if (id == ROOT_ID || id == HISTORY_ID) {
+		struct stat attributes = attributes_of_folder(server, id);
 		fuse_reply_attr(request, &attributes, 0);
 		return;
 	}

@@ -52,7 +52,8 @@ static void forget_idle_names(struct server *server)
 	while ((entry = TAILQ_FIRST(&mount->idle)) &&
 	       (mount->idle_count > IDLE_MOST || entry->idle_since <= latest)) {
 		entry_leave_idle(mount, entry);
-		invalidator_add(server->invalidator, ROOT_ID, entry->name);
+		invalidator_add(server->invalidator, entry_is_history(entry) ? HISTORY_ID : ROOT_ID,
+				entry_lock_name(entry));
 	}
 }
 
@@ -67,6 +68,7 @@ static int serve_burst(struct loop *loop)
 			continue;
 		if (result <= 0)
 			return result; /* 0: the session is over */
+		loop->server->requests++;
 		fuse_session_process_buf(session, &loop->buffer);
 	}
 	return 0;

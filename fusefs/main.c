@@ -35,6 +35,8 @@
 struct options {
 	char *store;      /* URL; NULL: the default */
 	char *mountpoint; /* as given */
+	char *uid, *gid, *mode;
+	struct permissions permissions; /* what these three say */
 	int foreground, debug, help, version, allow_root, allow_other;
 	size_t argument_count;
 };
@@ -42,6 +44,11 @@ struct options {
 #define OPTION(text, member)                                                                       \
 	{                                                                                          \
 		text, offsetof(struct options, member), 1                                          \
+	}
+
+#define VALUE(text, member)                                                                        \
+	{                                                                                          \
+		text, offsetof(struct options, member), 0                                          \
 	}
 
 /* FUSE_OPT_KEY(), with the cast that it lacks. */
@@ -59,6 +66,9 @@ static const struct fuse_opt option_table[] = {
 	OPTION("--version", version),
 	OPTION("allow_root", allow_root),
 	OPTION("allow_other", allow_other),
+	VALUE("uid=%s", uid),
+	VALUE("gid=%s", gid),
+	VALUE("mode=%s", mode),
 	/* The kernel's own permission checks know nothing of locks: one user's
 	 * open for writing of another's lock has to wait, not to fail. */
 	IGNORED("default_permissions"),
@@ -288,8 +298,8 @@ static int make_server(struct server *server, relock_store *store, const char *m
 
 	clock_gettime(CLOCK_REALTIME, &now);
 	server->started = now.tv_sec * RELOCK_SECOND + now.tv_nsec;
-	server->uid = geteuid();
-	server->gid = getegid();
+	clock_gettime(CLOCK_BOOTTIME, &now);
+	server->started_by_boot = now.tv_sec * RELOCK_SECOND + now.tv_nsec;
 	server->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	server->promises = promises_new();
 	struct store_waits *waits = store_waits_new(server->wake);
@@ -312,7 +322,7 @@ static void end_server(struct server *server)
 static int run(const struct options *options, struct fuse_args *arguments, int ready)
 {
 	relock_store *store = NULL;
-	struct server server = {0};
+	struct server server = {.permissions = options->permissions};
 	char *mountpoint = NULL;
 
 	raise_descriptor_limit();
@@ -378,6 +388,8 @@ static int run_with_options(struct options *options, struct fuse_args *arguments
 		usage(stderr);
 		return EX_USAGE;
 	}
+	if (permissions_parse(&options->permissions, options->uid, options->gid, options->mode) < 0)
+		return EX_USAGE;
 	if (options->debug && fuse_opt_add_arg(arguments, "-d") < 0)
 		return EX_OSERR;
 	if (options->foreground || options->debug)
@@ -395,6 +407,9 @@ int main(int argument_count, char **argument_values)
 		status = run_with_options(&options, &arguments);
 	free(options.store);
 	free(options.mountpoint);
+	free(options.uid);
+	free(options.gid);
+	free(options.mode);
 	fuse_opt_free_args(&arguments);
 	return status;
 }

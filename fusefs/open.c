@@ -17,6 +17,7 @@
 #include <sys/file.h>
 
 #include "grant.h"
+#include "history.h"
 #include "promise.h"
 #include "server.h"
 
@@ -225,6 +226,20 @@ static void open_to_look(fuse_req_t request, struct entry *entry, struct fuse_fi
 		handle_free(&server->mount, handle);
 }
 
+/* May the sender of the request open a lock like this? */
+static bool check_permission(fuse_req_t request, int access)
+{
+	static const unsigned needed[] = {
+		[O_RDONLY] = MAY_SEE,
+		[O_WRONLY] = MAY_ACQUIRE,
+		[O_RDWR] = MAY_SEE | MAY_ACQUIRE,
+		/* Linux has it for "neither, but to see what can be done to it". */
+		[O_ACCMODE] = MAY_SEE | MAY_ACQUIRE,
+	};
+
+	return permissions_check(request, needed[access]);
+}
+
 void open_open(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info)
 {
 	struct server *server = server_of(request);
@@ -236,6 +251,12 @@ void open_open(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info)
 		fuse_reply_err(request, ENOENT);
 		return;
 	}
+	if (entry_is_history(entry)) {
+		history_open(request, entry, info);
+		return;
+	}
+	if (!check_permission(request, access))
+		return;
 	if (access == O_RDONLY) {
 		open_to_look(request, entry, info);
 		return;
@@ -273,6 +294,8 @@ void open_create(fuse_req_t request, fuse_ino_t parent, const char *name, mode_t
 	int access = info->flags & O_ACCMODE;
 	struct handle *handle;
 
+	if (!check_permission(request, access))
+		return;
 	int result = parent == ROOT_ID ? entry_check_name(name) : -EPERM;
 	struct entry *entry = result == 0 ? entry_get(&server->mount, name) : NULL;
 	if (result == 0 && !entry)
@@ -345,8 +368,12 @@ void open_flock(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info, 
 		fuse_reply_err(request, EBADF);
 	else if (operation & LOCK_UN)
 		unlock(request, handle);
+	else if (entry_is_history(handle->entry))
+		fuse_reply_err(request, EOPNOTSUPP);
 	else if (handle->hold == HOLD_BROKEN)
 		fuse_reply_err(request, ESTALE);
+	else if (!permissions_check(request, MAY_ACQUIRE))
+		return;
 	else if (fuse_req_interrupted(request))
 		fuse_reply_err(request, EINTR);
 	else if (handle->hold == HOLDS)
@@ -402,6 +429,8 @@ void open_poll(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info,
 		events |= POLLOUT;
 	if (handle->hold == HOLD_BROKEN)
 		events |= POLLERR;
+	if (entry_is_history(handle->entry))
+		events |= POLLIN | POLLRDNORM;
 	if (handle->changes_seen != handle->entry->changes)
 		events |= POLLIN | POLLRDNORM | POLLPRI;
 	if (poll) {

@@ -3,12 +3,13 @@
  *
  * What has no entry here libfuse answers with ENOSYS, and the kernel does
  * something by itself from then on, without asking again: for FLUSH that is
- * what we want (see open.c), and for ACCESS too, since this daemon itself
- * decides who may do what.  Everything else that a program can ask for and
+ * what we want (see open.c), and for ACCESS too where everybody may do
+ * everything.  Everything else that a program can ask for and
  * not have is refused by a plain error.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <unistd.h>
 
 #include "grant.h"
 #include "server.h"
@@ -94,6 +95,19 @@ static void setattr(fuse_req_t request, fuse_ino_t id, struct stat *attributes, 
 		look_getattr(request, id, info);
 }
 
+/* access(2) and chdir(2): what would be answered to an open. */
+static void check_access(fuse_req_t request, fuse_ino_t id, int mask)
+{
+	unsigned needed = (mask & R_OK ? MAY_SEE : 0U) | (mask & W_OK ? MAY_ACQUIRE : 0U);
+
+	if (!server_of(request)->permissions.restricted)
+		fuse_reply_err(request, ENOSYS);
+	else if (mask & X_OK && permissions_of(request) == 0)
+		fuse_reply_err(request, EACCES);
+	else if (permissions_check(request, needed))
+		fuse_reply_err(request, 0);
+}
+
 static void refuse_mknod(fuse_req_t request, fuse_ino_t parent, const char *name, mode_t mode,
 			 dev_t device)
 {
@@ -139,6 +153,7 @@ const struct fuse_lowlevel_ops operations = {
 	.forget = look_forget,
 	.forget_multi = look_forget_multi,
 	.getattr = look_getattr,
+	.access = check_access,
 	.setattr = setattr,
 	.open = open_open,
 	.create = open_create,

@@ -7,8 +7,11 @@
  *	open.c         OPEN, CREATE, FLOCK, RELEASE: who wants to hold
  *	look.c         LOOKUP, GETATTR, READ, READDIR, ...: who wants to know
  *	list.c         the directory
+ *	history.c      the folder .history
  *	attributes.c   extended attributes
+ *	mount-attributes.c  those of the folder itself: how the daemon is
  *	break.c        UNLINK
+ *	permissions.c  who may do that
  *	------------   below this line nothing knows FUSE
  *	grant.c        who holds and who is next
  *	entry.c        names and handles
@@ -23,6 +26,7 @@
 #include <fuse3/fuse_lowlevel.h>
 
 #include "entry.h"
+#include "permissions.h"
 
 struct server {
 	struct mount mount;
@@ -32,9 +36,10 @@ struct server {
 	struct errands *looks, *breaks;
 	struct invalidator *invalidator;
 	struct table listings; /* open directories, see look.c */
-	uid_t uid;             /* of the mount's root */
-	gid_t gid;
-	int64_t started; /* moment */
+	struct permissions permissions;
+	int64_t started;         /* moment */
+	int64_t started_by_boot; /* CLOCK_BOOTTIME, which nobody sets */
+	uint64_t requests;       /* served so far */
 };
 
 static inline struct server *server_of(fuse_req_t request)
@@ -87,7 +92,16 @@ void attributes_get(fuse_req_t request, fuse_ino_t id, const char *name, size_t 
 void attributes_list(fuse_req_t request, fuse_ino_t id, size_t size);
 void attributes_set(fuse_req_t request, fuse_ino_t id, const char *name, const char *value,
 		    size_t size, int flags);
+#define ATTRIBUTES_PREFIX "user.relock."
+/* What follows the prefix; NULL: it is none of ours. */
+const char *attributes_key(const char *name);
+/* The answer to both requests: these bytes, or how many they are. */
+void attributes_reply(fuse_req_t request, const char *bytes, size_t length, size_t size);
 void attributes_remove(fuse_req_t request, fuse_ino_t id, const char *name);
+
+/* mount-attributes.c: of the folder itself */
+void mount_attributes_get(fuse_req_t request, const char *key, size_t size);
+void mount_attributes_list(fuse_req_t request, size_t size);
 
 /* break.c */
 void break_unlink(fuse_req_t request, fuse_ino_t parent, const char *name);

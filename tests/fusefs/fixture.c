@@ -55,7 +55,7 @@ static void await_mount(struct daemon *daemon)
 }
 
 static void daemon_start(struct daemon *daemon, const char *folder, const char *name,
-			 const char *url)
+			 const char *url, const char *options)
 {
 	const char *program = getenv("RELOCKFS");
 	pid_t parent = getpid();
@@ -73,7 +73,8 @@ static void daemon_start(struct daemon *daemon, const char *folder, const char *
 			_exit(99);
 		dup2(daemon->errors, 1);
 		dup2(daemon->errors, 2);
-		execl(program, program, "-f", url, daemon->mountpoint, (char *)NULL);
+		execl(program, program, "-f", url, daemon->mountpoint, options ? "-o" : NULL,
+		      options, (char *)NULL);
 		_exit(127);
 	}
 	await_mount(daemon);
@@ -168,13 +169,19 @@ int fixture_setup(void **state)
 	snprintf(fixture->store_url, sizeof fixture->store_url, "ofd:%s", store);
 	assert_int_equal(relock_store_open(&fixture->store, fixture->store_url), 0);
 	*state = fixture;
-	daemon_start(&fixture->daemon, fixture->folder, "locks", fixture->store_url);
+	daemon_start(&fixture->daemon, fixture->folder, "locks", fixture->store_url, NULL);
 	return 0;
 }
 
 void fixture_start_second(struct fixture *fixture)
 {
-	daemon_start(&fixture->second, fixture->folder, "second", fixture->store_url);
+	daemon_start(&fixture->second, fixture->folder, "second", fixture->store_url, NULL);
+}
+
+void fixture_mount_with(struct fixture *fixture, const char *options)
+{
+	daemon_clean(&fixture->daemon);
+	daemon_start(&fixture->daemon, fixture->folder, "locks", fixture->store_url, options);
 }
 
 static void remove_files(const char *path)

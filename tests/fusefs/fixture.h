@@ -39,6 +39,9 @@ int fixture_teardown(void **state);
 /* Starts a second daemon on the fixture's store. */
 void fixture_start_second(struct fixture *fixture);
 
+/* Mounts anew, with these mount options ("a,b"). */
+void fixture_mount_with(struct fixture *fixture, const char *options);
+
 /* Sends the signal and returns the wait status; fails the test if the daemon
  * does not end. */
 int daemon_end(struct daemon *daemon, int signal);
