@@ -61,16 +61,35 @@ static void finish(struct errand *errand)
 	free(breaking);
 }
 
+/* By a process that is gone: the lock may have been broken, and another may hold
+ * it by now. */
+static bool was_begun(struct ledger *ledger)
+{
+	uint64_t request = ledger_request(ledger);
+	struct ledger_errand *errand = NULL;
+
+	while (request != 0 && (errand = ledger_next_errand(ledger, errand)))
+		if (errand->is_break && errand->request == request)
+			return true;
+	return false;
+}
+
 static void break_outside(fuse_req_t request, const char *name)
 {
 	struct server *server = server_of(request);
+
+	/* Nobody knows how far that came. */
+	if (was_begun(server->mount.ledger)) {
+		fuse_reply_err(request, EINTR);
+		return;
+	}
 	struct breaking *breaking = malloc(sizeof *breaking + strlen(name) + 1);
 
 	if (!breaking) {
 		fuse_reply_err(request, ENOMEM);
 		return;
 	}
-	breaking->errand = (struct errand){.run = run, .finish = finish};
+	breaking->errand = (struct errand){.run = run, .finish = finish, .is_break = true};
 	breaking->server = server;
 	breaking->request = request;
 	breaking->uid = fuse_req_ctx(request)->uid;
@@ -91,6 +110,10 @@ void break_unlink(fuse_req_t request, fuse_ino_t parent, const char *name)
 	}
 	if (!permissions_check(request, MAY_ACQUIRE))
 		return;
+	if (grant_break_was_done(mount, entry)) {
+		fuse_reply_err(request, 0);
+		return;
+	}
 	if (!entry || !entry_is_held(entry)) {
 		break_outside(request, name);
 		return;

@@ -18,6 +18,15 @@ void mount_init(struct mount *mount, relock_store *store, const char *path,
 	TAILQ_INIT(&mount->idle);
 }
 
+uint64_t mount_next_id(struct mount *mount)
+{
+	uint64_t id = ++mount->last_id;
+
+	if (mount->ledger)
+		ledger_head(mount->ledger)->last_id = id;
+	return id;
+}
+
 void entry_leave_idle(struct mount *mount, struct entry *entry)
 {
 	if (!entry->idle)
@@ -30,6 +39,7 @@ void entry_leave_idle(struct mount *mount, struct entry *entry)
 static void entry_free(struct mount *mount, struct entry *entry)
 {
 	entry_leave_idle(mount, entry);
+	ledger_remove_entry(mount->ledger, entry->kept);
 	relock_lock_close(entry->spare);
 	table_remove(&mount->entries_by_id, &entry->by_id);
 	table_remove(&mount->entries_by_name, &entry->by_name);
@@ -84,14 +94,11 @@ struct entry *entry_of_id(const struct mount *mount, uint64_t id)
 	return node ? TABLE_OWNER(node, struct entry, by_id) : NULL;
 }
 
-struct entry *entry_get(struct mount *mount, const char *name)
+static struct entry *entry_new(struct mount *mount, const char *name, uint64_t id)
 {
-	struct entry *entry = entry_find(mount, name);
 	size_t length = strlen(name);
+	struct entry *entry = calloc(1, sizeof *entry + length + 1);
 
-	if (entry)
-		return entry;
-	entry = calloc(1, sizeof *entry + length + 1);
 	if (!entry)
 		return NULL;
 	memcpy(entry->name, name, length + 1);
@@ -99,7 +106,7 @@ struct entry *entry_get(struct mount *mount, const char *name)
 	LIST_INIT(&entry->pollers);
 	TAILQ_INIT(&entry->holders);
 	TAILQ_INIT(&entry->queue);
-	if (table_add(&mount->entries_by_id, &entry->by_id, ++mount->last_id) < 0) {
+	if (table_add(&mount->entries_by_id, &entry->by_id, id) < 0) {
 		free(entry);
 		return NULL;
 	}
@@ -107,6 +114,29 @@ struct entry *entry_get(struct mount *mount, const char *name)
 		table_remove(&mount->entries_by_id, &entry->by_id);
 		free(entry);
 		return NULL;
+	}
+	return entry;
+}
+
+struct entry *entry_get(struct mount *mount, const char *name)
+{
+	struct entry *entry = entry_find(mount, name);
+
+	if (entry)
+		return entry;
+	entry = entry_new(mount, name, mount_next_id(mount));
+	if (entry)
+		entry->kept = ledger_add_entry(mount->ledger, entry_id(entry), name);
+	return entry;
+}
+
+struct entry *entry_restore(struct mount *mount, struct ledger_entry *kept)
+{
+	struct entry *entry = entry_new(mount, kept->name, kept->id);
+
+	if (entry) {
+		entry->kept = kept;
+		entry->lookups = kept->lookups;
 	}
 	return entry;
 }
@@ -152,19 +182,45 @@ void entry_settle(struct mount *mount, struct entry *entry)
 	mount->idle_count++;
 }
 
+static void count_lookups(struct entry *entry, uint64_t count)
+{
+	entry->lookups = count;
+	if (entry->kept)
+		entry->kept->lookups = count;
+}
+
+void entry_begin_lookup(struct mount *mount, struct entry *entry)
+{
+	uint64_t request = ledger_request(mount->ledger);
+
+	/* A request that comes again may have been counted already. */
+	if (request != 0 && ledger_head(mount->ledger)->counted_request == request)
+		return;
+	count_lookups(entry, entry->lookups + 1);
+	ledger_write_order();
+	if (request != 0)
+		ledger_head(mount->ledger)->counted_request = request;
+}
+
+void entry_end_lookup(struct entry *entry)
+{
+	count_lookups(entry, entry->lookups - 1);
+}
+
 void entry_forget(struct mount *mount, struct entry *entry, uint64_t count)
 {
-	entry->lookups -= count < entry->lookups ? count : entry->lookups;
+	count_lookups(entry, entry->lookups - (count < entry->lookups ? count : entry->lookups));
 	entry_settle(mount, entry);
 }
 
-int handle_new(struct handle **ret, struct mount *mount, struct entry *entry, int access)
+static int make_handle(struct handle **ret, struct mount *mount, struct entry *entry, int access,
+		       uint64_t id)
 {
 	struct handle *handle = calloc(1, sizeof *handle);
 
 	if (!handle)
 		return -ENOMEM;
-	if (table_add(&mount->handles, &handle->by_id, ++mount->last_id) < 0) {
+	if (table_add(&mount->handles, &handle->by_id, id) < 0) {
 		free(handle);
 		return -ENOMEM;
 	}
@@ -175,6 +231,32 @@ int handle_new(struct handle **ret, struct mount *mount, struct entry *entry, in
 	entry_settle(mount, entry);
 	*ret = handle;
 	return 0;
+}
+
+int handle_new(struct handle **ret, struct mount *mount, struct entry *entry, int access)
+{
+	int result = make_handle(ret, mount, entry, access, mount_next_id(mount));
+
+	if (result == 0)
+		(*ret)->kept =
+			ledger_add_handle(mount->ledger, handle_id(*ret), entry_id(entry), access);
+	return result;
+}
+
+int handle_restore(struct handle **ret, struct mount *mount, struct entry *entry,
+		   struct ledger_handle *kept)
+{
+	int result = make_handle(ret, mount, entry, kept->access, kept->id);
+
+	if (result == 0)
+		(*ret)->kept = kept;
+	return result;
+}
+
+void handle_is_told(struct handle *handle)
+{
+	if (handle->kept)
+		handle->kept->opened_by = 0;
 }
 
 struct handle *handle_of_id(const struct mount *mount, uint64_t id)
@@ -193,6 +275,7 @@ void handle_free(struct mount *mount, struct handle *handle)
 {
 	struct entry *entry = handle->entry;
 
+	ledger_remove_handle(mount->ledger, handle->kept);
 	LIST_REMOVE(handle, in_entry);
 	table_remove(&mount->handles, &handle->by_id);
 	free(handle->info);

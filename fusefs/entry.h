@@ -19,7 +19,9 @@
 #include <relock.h>
 #include <stdbool.h>
 #include <sys/queue.h>
+#include <unistd.h>
 
+#include "ledger.h"
 #include "process.h"
 #include "table.h"
 
@@ -34,6 +36,7 @@ struct handle {
 	struct entry *entry;
 	LIST_ENTRY(handle) in_entry;
 	int access; /* O_RDONLY, O_WRONLY or O_RDWR */
+	struct ledger_handle *kept;
 
 	enum hold hold;
 	/* The rest of the hold, valid while it HOLDS. */
@@ -64,6 +67,9 @@ struct waiter {
 	bool no_wait;
 	bool queued;
 	struct process process;
+	uint64_t number; /* of the request, for the ledger; 0: not kept there */
+	uint8_t wish;    /* the front end's, and kept for it */
+	struct ledger_waiter *kept;
 	void *request; /* the front end's */
 };
 
@@ -87,6 +93,7 @@ struct entry {
 	TAILQ_ENTRY(entry) in_idle;
 	bool idle;
 	int64_t idle_since; /* CLOCK_MONOTONIC */
+	struct ledger_entry *kept;
 	char name[];
 };
 
@@ -108,6 +115,12 @@ struct mount {
 	dev_t device;
 	const struct answers *answers;
 	struct store_waits *waits;
+	/* NULL unless the mount is supervised, and then by whom; see ledger.h. */
+	struct ledger *ledger;
+	pid_t keeper_pid;
+	uint64_t keeper_start_time;
+	/* Waiters are being brought back: nobody is served, see recover.h. */
+	bool is_recovering;
 	struct table entries_by_id, entries_by_name, handles;
 	uint64_t last_id;
 	size_t held_count, waiting_count;
@@ -115,6 +128,12 @@ struct mount {
 	TAILQ_HEAD(entry_list, entry) idle;
 	size_t idle_count;
 };
+
+/* The process that has the locks of the store, as others see it. */
+static inline pid_t mount_pid(const struct mount *mount)
+{
+	return mount->keeper_pid ? mount->keeper_pid : getpid();
+}
 
 #define ROOT_ID    1
 #define HISTORY_ID 2
@@ -127,12 +146,17 @@ void mount_init(struct mount *mount, relock_store *store, const char *path,
 /* Frees all that is left after grant_end(). */
 void mount_end(struct mount *mount);
 
+/* A number that nothing else in the mount has, or had. */
+uint64_t mount_next_id(struct mount *mount);
+
 /* 0, -EINVAL or -ENAMETOOLONG */
 int entry_check_name(const char *name);
 struct entry *entry_find(const struct mount *mount, const char *name);
 struct entry *entry_of_id(const struct mount *mount, uint64_t id);
 /* The entry of that name, made if need be; NULL without memory. */
 struct entry *entry_get(struct mount *mount, const char *name);
+/* The same with the number it had before; for recovery. */
+struct entry *entry_restore(struct mount *mount, struct ledger_entry *kept);
 uint64_t entry_id(const struct entry *entry);
 bool entry_is_held(const struct entry *entry);
 /* It is the file of a name in .history, not the lock itself. */
@@ -144,11 +168,19 @@ const char *entry_lock_name(const struct entry *entry);
 void entry_settle(struct mount *mount, struct entry *entry);
 /* It is on the way out: not idle any more, until it is used again. */
 void entry_leave_idle(struct mount *mount, struct entry *entry);
+/* The kernel is about to be told of the entry; to be called before it is, since a
+ * FORGET may follow at once.  `end` if that failed. */
+void entry_begin_lookup(struct mount *mount, struct entry *entry);
+void entry_end_lookup(struct entry *entry);
 /* The kernel forgets `count` lookups. */
 void entry_forget(struct mount *mount, struct entry *entry, uint64_t count);
 
 /* -ENOMEM */
 int handle_new(struct handle **ret, struct mount *mount, struct entry *entry, int access);
+int handle_restore(struct handle **ret, struct mount *mount, struct entry *entry,
+		   struct ledger_handle *kept);
+/* Its opener has the answer. */
+void handle_is_told(struct handle *handle);
 struct handle *handle_of_id(const struct mount *mount, uint64_t id);
 uint64_t handle_id(const struct handle *handle);
 /* Must hold nothing any more. */

@@ -12,6 +12,9 @@ STAILQ_HEAD(errand_list, errand);
 
 struct errands {
 	int event;
+	/* The session thread's: of an errand that may be sent again. */
+	struct ledger *ledger;
+	struct ledger_errand *finishing;
 	pthread_t thread;
 	pthread_mutex_t mutex; /* guards the rest */
 	pthread_cond_t work;
@@ -49,7 +52,7 @@ static void *errands_main(void *argument)
 	return NULL;
 }
 
-int errands_start(struct errands **ret, int event)
+int errands_start(struct errands **ret, int event, struct ledger *ledger)
 {
 	struct errands *errands = calloc(1, sizeof *errands);
 	sigset_t all, before;
@@ -57,6 +60,7 @@ int errands_start(struct errands **ret, int event)
 	if (!errands)
 		return -ENOMEM;
 	errands->event = event;
+	errands->ledger = ledger;
 	pthread_mutex_init(&errands->mutex, NULL);
 	pthread_cond_init(&errands->work, NULL);
 	STAILQ_INIT(&errands->due);
@@ -78,18 +82,25 @@ int errands_start(struct errands **ret, int event)
 void errands_add(struct errands *errands, struct errand *errand)
 {
 	errand->result = -ENODEV;
+	errand->kept = errands->finishing;
+	errands->finishing = NULL;
+	if (!errand->kept)
+		errand->kept = ledger_add_errand(errands->ledger, errand->is_break);
 	pthread_mutex_lock(&errands->mutex);
 	STAILQ_INSERT_TAIL(&errands->due, errand, next);
 	pthread_cond_signal(&errands->work);
 	pthread_mutex_unlock(&errands->mutex);
 }
 
-static void finish_all(struct errand_list *list)
+static void finish_all(struct errands *errands, struct errand_list *list)
 {
 	while (!STAILQ_EMPTY(list)) {
 		struct errand *errand = STAILQ_FIRST(list);
 		STAILQ_REMOVE_HEAD(list, next);
+		errands->finishing = errand->kept;
 		errand->finish(errand);
+		ledger_remove_errand(errands->ledger, errands->finishing);
+		errands->finishing = NULL;
 	}
 }
 
@@ -100,7 +111,7 @@ void errands_finish(struct errands *errands)
 	pthread_mutex_lock(&errands->mutex);
 	STAILQ_CONCAT(&back, &errands->back);
 	pthread_mutex_unlock(&errands->mutex);
-	finish_all(&back);
+	finish_all(errands, &back);
 }
 
 void errands_end(struct errands *errands)
@@ -112,8 +123,8 @@ void errands_end(struct errands *errands)
 	pthread_cond_signal(&errands->work);
 	pthread_mutex_unlock(&errands->mutex);
 	pthread_join(errands->thread, NULL);
-	finish_all(&errands->back);
-	finish_all(&errands->due);
+	finish_all(errands, &errands->back);
+	finish_all(errands, &errands->due);
 	pthread_cond_destroy(&errands->work);
 	pthread_mutex_destroy(&errands->mutex);
 	free(errands);

@@ -8,7 +8,10 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <sys/queue.h>
+
+#include "ledger.h"
 
 struct errand {
 	/* In the other thread.  Must not touch what is the session thread's. */
@@ -16,14 +19,17 @@ struct errand {
 	/* In the session thread; the errand is the callee's to free. */
 	void (*finish)(struct errand *errand);
 	int result; /* of run(); -ENODEV if the mount ended first */
+	bool is_break;
+	struct ledger_errand *kept;
 	STAILQ_ENTRY(errand) next;
 };
 
 struct errands;
 
 /* Starts a thread.  `event` is an eventfd, written to when errands_finish()
- * has something to do.  -ENOMEM, -EAGAIN */
-int errands_start(struct errands **ret, int event);
+ * has something to do.  The request that each is sent for stands in the ledger
+ * (NULL: there is none) until the errand is finished.  -ENOMEM, -EAGAIN */
+int errands_start(struct errands **ret, int event, struct ledger *ledger);
 void errands_add(struct errands *errands, struct errand *errand);
 /* Finishes those that are back. */
 void errands_finish(struct errands *errands);

@@ -52,6 +52,8 @@ static void describe(const struct mount *mount, const struct waiter *waiter,
 		.uid = process->uid,
 		.command = process->command[0] ? process->command : NULL,
 		.path = mount->path,
+		.keeper_pid = mount->keeper_pid,
+		.keeper_start_time = mount->keeper_start_time,
 	};
 	*request = (struct relock_request)RELOCK_REQUEST_INIT;
 	request->mode = waiter->mode;
@@ -84,6 +86,41 @@ static void give_back(struct entry *entry, relock_lock *lock)
 	put_handle_of_store(entry, lock);
 }
 
+static void keep_hold(struct mount *mount, const struct handle *handle)
+{
+	struct ledger_handle *kept = handle->kept;
+
+	if (!kept)
+		return;
+	kept->order = ++ledger_head(mount->ledger)->last_order;
+	kept->token = handle->token;
+	kept->since = handle->since;
+	kept->fd = relock_lock_fd(handle->lock);
+	kept->mode = handle->mode;
+	kept->holder = handle->holder;
+	ledger_write_order();
+	kept->hold = HOLDS;
+	ledger_write_order();
+}
+
+static void keep_end_of_hold(const struct handle *handle)
+{
+	if (!handle->kept)
+		return;
+	handle->kept->hold = handle->hold;
+	ledger_write_order();
+}
+
+static void keep_mode(const struct handle *handle, enum relock_mode mode)
+{
+	if (!handle->kept)
+		return;
+	handle->kept->token = mode == RELOCK_SHARED ? 0 : handle->token;
+	ledger_write_order();
+	handle->kept->mode = mode;
+	ledger_write_order();
+}
+
 static void begin_hold(struct mount *mount, struct waiter *waiter, relock_lock *lock)
 {
 	struct handle *handle = waiter->handle;
@@ -96,6 +133,7 @@ static void begin_hold(struct mount *mount, struct waiter *waiter, relock_lock *
 	handle->since = now();
 	if (relock_token(lock, &handle->token) < 0)
 		handle->token = 0;
+	keep_hold(mount, handle);
 	TAILQ_INSERT_TAIL(&entry->holders, handle, in_holders);
 	mount->held_count++;
 	changed(mount, entry);
@@ -109,6 +147,7 @@ static void end_hold(struct mount *mount, struct handle *handle, enum hold after
 	relock_lock *lock = handle->lock;
 
 	handle->hold = after;
+	keep_end_of_hold(handle);
 	handle->lock = NULL;
 	free(handle->info);
 	handle->info = NULL;
@@ -261,11 +300,36 @@ static int serve(struct mount *mount, struct waiter *waiter)
 	return take(mount, waiter);
 }
 
+static struct ledger_waiter *keep_waiter(struct mount *mount, const struct waiter *waiter)
+{
+	return ledger_add_waiter(mount->ledger, &(struct ledger_waiter){
+							.request = waiter->number,
+							.handle = handle_id(waiter->handle),
+							.mode = waiter->mode,
+							.by_open = waiter->by_open,
+							.wish = waiter->wish,
+							.process = waiter->process,
+						});
+}
+
+static void enter_queue(struct mount *mount, struct waiter *waiter)
+{
+	struct entry *entry = waiter->handle->entry;
+
+	TAILQ_INSERT_TAIL(&entry->queue, waiter, in_queue);
+	waiter->queued = true;
+	entry->waiter_count++;
+	mount->waiting_count++;
+	changed(mount, entry);
+}
+
 static void leave_queue(struct mount *mount, struct waiter *waiter)
 {
 	struct entry *entry = waiter->handle->entry;
 
 	TAILQ_REMOVE(&entry->queue, waiter, in_queue);
+	ledger_remove_waiter(mount->ledger, waiter->kept);
+	waiter->kept = NULL;
 	waiter->queued = false;
 	entry->waiter_count--;
 	mount->waiting_count--;
@@ -302,7 +366,7 @@ static void settle_queue(struct mount *mount, struct entry *entry)
 	/* An answer can end a handle, and with it the last interest in the
 	 * entry. */
 	entry->pins++;
-	for (;;) {
+	while (!mount->is_recovering) {
 		while ((first = TAILQ_FIRST(&entry->queue))) {
 			int result = serve(mount, first);
 			if (result == -EAGAIN && (result = wait_for_store(mount, first)) == 0)
@@ -373,11 +437,8 @@ bool grant_request(struct mount *mount, struct waiter *waiter)
 		else
 			result = wait_for_store(mount, waiter);
 		if (result == 0) {
-			TAILQ_INSERT_TAIL(&entry->queue, waiter, in_queue);
-			waiter->queued = true;
-			entry->waiter_count++;
-			mount->waiting_count++;
-			changed(mount, entry);
+			waiter->kept = keep_waiter(mount, waiter);
+			enter_queue(mount, waiter);
 			return true;
 		}
 	}
@@ -407,6 +468,7 @@ void grant_release(struct mount *mount, struct handle *handle)
 		settle_queue(mount, handle->entry);
 	} else {
 		handle->hold = HOLDS_NOTHING;
+		keep_end_of_hold(handle);
 	}
 }
 
@@ -420,7 +482,11 @@ static int lose(struct mount *mount, struct handle *handle)
 
 int grant_downgrade(struct mount *mount, struct handle *handle)
 {
+	/* In the ledger first: who is taken up as shared becomes it. */
+	keep_mode(handle, RELOCK_SHARED);
 	int result = relock_convert(handle->lock, RELOCK_SHARED, 0);
+	if (result < 0)
+		keep_mode(handle, RELOCK_EXCLUSIVE);
 	if (result == -ESTALE || result == -ENOENT)
 		return lose(mount, handle);
 	if (result < 0)
@@ -446,14 +512,41 @@ int grant_upgrade(struct mount *mount, struct handle *handle)
 	handle->mode = RELOCK_EXCLUSIVE;
 	if (relock_token(handle->lock, &handle->token) < 0)
 		handle->token = 0;
+	keep_mode(handle, RELOCK_EXCLUSIVE);
 	changed(mount, entry);
 	return 0;
+}
+
+/* A request to break that comes a second time must not break what has been
+ * granted since: each grant has a number. */
+bool grant_break_was_done(const struct mount *mount, const struct entry *entry)
+{
+	const struct handle *first = entry ? TAILQ_FIRST(&entry->holders) : NULL;
+	uint64_t request = ledger_request(mount->ledger);
+
+	if (request == 0 || ledger_head(mount->ledger)->breaking_request != request)
+		return false;
+	return !first || !first->kept ||
+	       first->kept->order > ledger_head(mount->ledger)->breaking_order;
+}
+
+static void keep_break(struct mount *mount)
+{
+	uint64_t request = ledger_request(mount->ledger);
+
+	if (request == 0)
+		return;
+	ledger_head(mount->ledger)->breaking_order = ledger_head(mount->ledger)->last_order;
+	ledger_write_order();
+	ledger_head(mount->ledger)->breaking_request = request;
+	ledger_write_order();
 }
 
 bool grant_break(struct mount *mount, struct entry *entry, const struct process *by)
 {
 	const struct handle *handle;
 
+	keep_break(mount);
 	TAILQ_FOREACH(handle, &entry->holders, in_holders)
 	(void)relock_mark_broken(handle->lock, by->pid, by->uid, by->command);
 	bool broken = break_holders(mount, entry);
@@ -513,6 +606,74 @@ void grant_waits_done(struct mount *mount)
 			answer(mount, first, result);
 		}
 		settle_queue(mount, entry);
+	}
+}
+
+/* What the ledger does not have, the store's record has, or nobody. */
+static void take_up_info(struct handle *handle)
+{
+	char *info;
+	size_t length;
+
+	if (relock_info(handle->lock, &info, &length) < 0)
+		return;
+	handle->info = info;
+	handle->info_length = length;
+}
+
+int grant_restore_hold(struct mount *mount, struct handle *handle)
+{
+	const struct ledger_handle *kept = handle->kept;
+	struct waiter waiter = {.handle = handle, .mode = kept->mode, .process = kept->holder};
+	struct relock_on_behalf holder;
+	struct relock_request request;
+	relock_lock *lock;
+
+	describe(mount, &waiter, &holder, &request);
+	int result = relock_lock_open(&lock, mount->store, handle->entry->name);
+	if (result == 0) {
+		result = relock_adopt(lock, kept->fd, &request);
+		if (result < 0)
+			relock_lock_close(lock);
+	}
+	if (result < 0) {
+		handle->hold = HOLD_BROKEN;
+		keep_end_of_hold(handle);
+		return result;
+	}
+	handle->hold = HOLDS;
+	handle->mode = kept->mode;
+	handle->holder = kept->holder;
+	handle->since = kept->since;
+	handle->token = kept->token;
+	handle->lock = lock;
+	take_up_info(handle);
+	TAILQ_INSERT_TAIL(&handle->entry->holders, handle, in_holders);
+	mount->held_count++;
+	return 0;
+}
+
+void grant_restore_waiter(struct mount *mount, struct waiter *waiter)
+{
+	enter_queue(mount, waiter);
+}
+
+void grant_recovered(struct mount *mount)
+{
+	struct table_node *node, *next;
+
+	mount->is_recovering = false;
+	for (node = table_next(&mount->entries_by_id, NULL); node; node = next) {
+		struct entry *entry = TABLE_OWNER(node, struct entry, by_id);
+		/* Neither may go: the one at hand, nor the one that is next. */
+		entry->pins++;
+		if ((next = table_next(&mount->entries_by_id, node)))
+			TABLE_OWNER(next, struct entry, by_id)->pins++;
+		settle_queue(mount, entry);
+		entry->pins--;
+		if (next)
+			TABLE_OWNER(next, struct entry, by_id)->pins--;
+		entry_settle(mount, entry);
 	}
 }
 

@@ -32,6 +32,10 @@ int grant_upgrade(struct mount *mount, struct handle *handle);
  * it to the next waiter.  False: none of them held it. */
 bool grant_break(struct mount *mount, struct entry *entry, const struct process *by);
 
+/* The request being worked on has come a second time, and what it was to break
+ * is broken: whoever holds now came later.  `entry` may be NULL. */
+bool grant_break_was_done(const struct mount *mount, const struct entry *entry);
+
 /* The handle holds, also as far as the store knows: 0.  -ESTALE: it was broken;
  * -EPERM: it holds nothing. */
 int grant_check(struct mount *mount, struct handle *handle);
@@ -45,6 +49,15 @@ bool grant_is_held(struct mount *mount, const char *name);
 
 /* Serves the names whose wait for the store is over. */
 void grant_waits_done(struct mount *mount);
+
+/* After another process has served the mount, see recover.h: the handle takes up
+ * the hold that is written down for it; if that is over, it is one that was
+ * broken.  Errors of relock_adopt() */
+int grant_restore_hold(struct mount *mount, struct handle *handle);
+/* A waiter takes its place in the queue again, as the last so far. */
+void grant_restore_waiter(struct mount *mount, struct waiter *waiter);
+/* All that were there are there again: serves those whose turn it is. */
+void grant_recovered(struct mount *mount);
 
 /* Refuses all waiters and gives every lock back: the mount ends. */
 void grant_end(struct mount *mount);

@@ -45,9 +45,9 @@ static void answer_lookup(struct look *look)
 {
 	struct fuse_entry_param answer = look_entry(look->server, look->entry);
 
-	look->entry->lookups++;
+	entry_begin_lookup(&look->server->mount, look->entry);
 	if (fuse_reply_entry(look->request, &answer) < 0)
-		look->entry->lookups--;
+		entry_end_lookup(look->entry);
 }
 
 /* Whether it is there says the lock file, which is an errand. */

@@ -53,7 +53,7 @@ void list_opendir(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info
 		return;
 	listing = calloc(1, sizeof *listing);
 	if (!listing ||
-	    table_add(&server->listings, &listing->by_id, ++server->mount.last_id) < 0) {
+	    table_add(&server->listings, &listing->by_id, mount_next_id(&server->mount)) < 0) {
 		free(listing);
 		fuse_reply_err(request, ENOMEM);
 		return;

@@ -227,9 +227,9 @@ void look_lookup(fuse_req_t request, fuse_ino_t parent, const char *name)
 		return;
 	}
 	struct fuse_entry_param answer = look_entry(server, entry);
-	entry->lookups++;
+	entry_begin_lookup(mount, entry);
 	if (fuse_reply_entry(request, &answer) < 0)
-		entry->lookups--;
+		entry_end_lookup(entry);
 	entry_settle(mount, entry);
 }
 

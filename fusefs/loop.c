@@ -13,6 +13,7 @@
 #include "errand.h"
 #include "grant.h"
 #include "invalidate.h"
+#include "recover.h"
 #include "say.h"
 
 enum {
@@ -30,7 +31,7 @@ struct loop {
 	struct server *server;
 	int signals;
 	struct fuse_buf buffer;
-	bool told, ending;
+	bool told, ending, is_orphan;
 };
 
 static int64_t now(void)
@@ -66,10 +67,17 @@ static int serve_burst(struct loop *loop)
 		int result = fuse_session_receive_buf(session, &loop->buffer);
 		if (result == -EINTR)
 			continue;
+		if (result == -EAGAIN)
+			recover_is_idle(loop->server);
 		if (result <= 0)
 			return result; /* 0: the session is over */
 		loop->server->requests++;
-		fuse_session_process_buf(session, &loop->buffer);
+		/* The length of this request; libfuse leaves that of the buffer. */
+		struct fuse_buf request = loop->buffer;
+		request.size = (size_t)result;
+		if (recover_request(loop->server, &request))
+			fuse_session_process_buf(session, &request);
+		recover_request_done(loop->server);
 	}
 	return 0;
 }
@@ -119,6 +127,16 @@ static void end(struct loop *loop)
 	invalidator_stop(loop->server->invalidator);
 }
 
+/* The supervisor has ended.  First the thread that may wait in the kernel for an
+ * answer of this one: execve(2) waits for all threads. */
+static void leave_to_successor(struct loop *loop)
+{
+	if (!loop->server->mount.ledger || loop->is_orphan)
+		return;
+	loop->is_orphan = true;
+	invalidator_stop(loop->server->invalidator);
+}
+
 static void take_signal(struct loop *loop)
 {
 	const struct mount *mount = &loop->server->mount;
@@ -126,6 +144,10 @@ static void take_signal(struct loop *loop)
 
 	if (read(loop->signals, &signal, sizeof signal) != sizeof signal || loop->ending)
 		return;
+	if (signal.ssi_signo == SIGUSR2) {
+		leave_to_successor(loop);
+		return;
+	}
 	/* A lock that was closed before the signal was sent is not held. */
 	while (serve_burst(loop) == 0 && !fuse_session_exited(loop->server->session))
 		continue;
@@ -149,7 +171,7 @@ static void take_wake(struct loop *loop)
 	grant_waits_done(&server->mount);
 	errands_finish(server->looks);
 	errands_finish(server->breaks);
-	if (loop->ending && invalidator_has_stopped(server->invalidator))
+	if ((loop->ending || loop->is_orphan) && invalidator_has_stopped(server->invalidator))
 		fuse_session_exit(server->session);
 }
 
@@ -191,5 +213,5 @@ int loop_run(struct server *server, int signals)
 		forget_idle_names(server);
 	}
 	free(loop.buffer.mem);
-	return result;
+	return result == 0 && loop.is_orphan && !loop.ending ? -EOWNERDEAD : result;
 }

@@ -11,7 +11,7 @@
 /*
  * Serves until the mount is gone or a signal ends it.  `signals` is a signalfd
  * for SIGTERM, SIGINT and SIGHUP: the first ends the mount if no lock is held
- * or waited for, the second in any case.  Negative errno if the connection to
- * the kernel fails.
+ * or waited for, the second in any case.  SIGUSR2 is for the end of a supervisor:
+ * -EOWNERDEAD.  Other negative errno if the connection to the kernel fails.
  */
 int loop_run(struct server *server, int signals);

@@ -8,36 +8,28 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/resource.h>
-#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <sysexits.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "errand.h"
-#include "grant.h"
-#include "invalidate.h"
-#include "loop.h"
+#include "ledger.h"
 #include "mountpoint.h"
-#include "promise.h"
 #include "say.h"
-#include "server.h"
-#include "store-wait.h"
+#include "supervise.h"
 
 struct options {
 	char *store;      /* URL; NULL: the default */
 	char *mountpoint; /* as given */
 	char *uid, *gid, *mode;
 	struct permissions permissions; /* what these three say */
-	int foreground, debug, help, version, allow_root, allow_other;
+	int foreground, debug, help, version, allow_root, allow_other, supervise, layout;
+	char **program_arguments; /* all of them */
 	size_t argument_count;
 };
 
@@ -64,6 +56,9 @@ static const struct fuse_opt option_table[] = {
 	OPTION("--help", help),
 	OPTION("-V", version),
 	OPTION("--version", version),
+	OPTION("--supervise", supervise),
+	OPTION("supervise", supervise),
+	OPTION("--ledger-layout", layout),
 	OPTION("allow_root", allow_root),
 	OPTION("allow_other", allow_other),
 	VALUE("uid=%s", uid),
@@ -103,6 +98,7 @@ static void usage(FILE *stream)
 		"  -f          stay in the foreground\n"
 		"  -o OPTIONS  mount options, see relockfs(8)\n"
 		"  -d          print each request (implies -f)\n"
+		"  --supervise the locks outlive the serving process, see relockfs(8)\n"
 		"  -h, --help\n"
 		"  -V, --version\n"
 		"\n"
@@ -134,21 +130,15 @@ static bool is_default_store(const char *name)
 	       strcmp(name, "default") == 0;
 }
 
-static int open_store(const char *name, relock_store **ret)
+static char *store_url(const char *name)
 {
 	char *url = NULL;
-	int result = 0;
 
-	if (is_default_store(name))
-		result = relock_store_default(&url, NULL);
-	else if (!(url = absolute_url(name)))
-		result = -ENOMEM;
-	if (result == 0)
-		result = relock_store_open(ret, url);
-	if (result < 0)
-		say("%s", *relock_error_message() ? relock_error_message() : strerror(-result));
-	free(url);
-	return result;
+	if (!is_default_store(name))
+		return absolute_url(name);
+	if (relock_store_default(&url, NULL) < 0)
+		say("%s", relock_error_message());
+	return url;
 }
 
 /* One descriptor a lock. */
@@ -160,20 +150,6 @@ static void raise_descriptor_limit(void)
 		limit.rlim_cur = limit.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &limit);
 	}
-}
-
-/* The signals that end the mount, as a descriptor. */
-static int open_signals(void)
-{
-	sigset_t ending;
-
-	signal(SIGPIPE, SIG_IGN);
-	sigemptyset(&ending);
-	sigaddset(&ending, SIGTERM);
-	sigaddset(&ending, SIGINT);
-	sigaddset(&ending, SIGHUP);
-	sigprocmask(SIG_BLOCK, &ending, NULL);
-	return signalfd(-1, &ending, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
 static int add_mount_options(struct fuse_args *arguments, const struct options *options,
@@ -195,153 +171,44 @@ static int add_mount_options(struct fuse_args *arguments, const struct options *
 	return result;
 }
 
-static int start_threads(struct server *server)
-{
-	int result = errands_start(&server->looks, server->wake);
-
-	if (result == 0)
-		result = errands_start(&server->breaks, server->wake);
-	if (result == 0)
-		result = invalidator_start(&server->invalidator, server->session, server->wake);
-	if (result < 0)
-		say("cannot start a thread: %s", strerror(-result));
-	return result;
-}
-
-/* The mount is there: tells whoever waits for it, and lets go of the terminal. */
-static void go_to_background(int ready)
-{
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-
-	if (chdir("/") < 0)
-		say("/: %s", strerror(errno));
-	say_to_log();
-	for (int fd = 0; null >= 0 && fd <= 2; fd++)
-		dup2(null, fd);
-	if (null > 2)
-		close(null);
-	(void)!write(ready, &(char){1}, 1);
-	close(ready);
-}
-
-static int serve_mounted(struct server *server, int signals, int ready)
-{
-	int result = mountpoint_device(server->mount.path, &server->mount.device);
-
-	if (result == 0)
-		result = start_threads(server);
-	if (result == 0) {
-		if (ready >= 0)
-			go_to_background(ready);
-		result = loop_run(server, signals);
-		if (result < 0)
-			say("%s: the connection to the kernel failed: %s", server->mount.path,
-			    strerror(-result));
-	}
-	/* While the connection is there, so that everybody is told. */
-	grant_end(&server->mount);
-	errands_end(server->looks);
-	errands_end(server->breaks);
-	/* It writes to the connection, which must be there while it does.  If the
-	 * session was not served to its end, it may wait in the kernel for that. */
-	if (result == 0) {
-		invalidator_free(server->invalidator);
-		server->invalidator = NULL;
-	}
-	fuse_session_unmount(server->session);
-	invalidator_free(server->invalidator);
-	return result;
-}
-
-/* libfuse has said what failed, but neither for which mount nor what to do. */
-static void say_not_mounted(const char *path)
-{
-	static const char device[] = "/dev/fuse";
-	const char *remedy;
-
-	if (access(device, F_OK) < 0)
-		remedy = "there is no /dev/fuse: `modprobe fuse` as root, or in a container pass "
-			 "the device to it";
-	else if (access(device, R_OK | W_OK) < 0)
-		remedy = "this user may not open /dev/fuse: root can permit it (its usual mode is "
-			 "0666)";
-	else if (geteuid() == 0)
-		remedy = "it takes CAP_SYS_ADMIN, which containers lack by default";
-	else
-		remedy = "users other than root need fusermount3, set-user-ID root (package "
-			 "fuse3), and a folder of their own to mount on; allow_other needs "
-			 "user_allow_other in /etc/fuse.conf";
-	say("%s: not mounted: %s", path, remedy);
-}
-
-static int serve(struct server *server, struct fuse_args *arguments, const struct options *options,
-		 int ready)
-{
-	int result = -ENOMEM, signals = open_signals();
-
-	server->session = fuse_session_new(arguments, &operations, sizeof operations, server);
-	if (!server->session)
-		return -EINVAL; /* it has said why */
-	if (signals >= 0 && fuse_session_mount(server->session, server->mount.path) == 0)
-		result = serve_mounted(server, signals, ready);
-	else
-		say_not_mounted(server->mount.path);
-	fuse_session_destroy(server->session);
-	if (signals >= 0)
-		close(signals);
-	return result;
-}
-
-static int make_server(struct server *server, relock_store *store, const char *mountpoint)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	server->started = now.tv_sec * RELOCK_SECOND + now.tv_nsec;
-	clock_gettime(CLOCK_BOOTTIME, &now);
-	server->started_by_boot = now.tv_sec * RELOCK_SECOND + now.tv_nsec;
-	server->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	server->promises = promises_new();
-	struct store_waits *waits = store_waits_new(server->wake);
-	mount_init(&server->mount, store, mountpoint, waits, &open_answers);
-	return server->wake >= 0 && server->promises && waits ? 0 : -ENOMEM;
-}
-
-static void end_server(struct server *server)
-{
-	list_end(server);
-	mount_end(&server->mount);
-	store_waits_free(server->mount.waits);
-	promises_free(server->promises);
-	if (server->wake >= 0)
-		close(server->wake);
-}
-
-/* Everything from the store to the last request.  `ready` is where to say that
- * the mount is there; -1 in the foreground. */
+/* `ready` is where to say that the mount is there; -1 in the foreground. */
 static int run(const struct options *options, struct fuse_args *arguments, int ready)
 {
-	relock_store *store = NULL;
-	struct server server = {.permissions = options->permissions};
-	char *mountpoint = NULL;
+	char *mountpoint = NULL, *store = store_url(options->store);
+	struct supervision supervision = {
+		.serving = {.store = store,
+			    .arguments = arguments,
+			    .permissions = options->permissions,
+			    .ready = ready,
+			    .device = -1,
+			    .is_in_foreground = ready < 0},
+		.arguments = options->program_arguments,
+	};
+	int status = EX_UNAVAILABLE;
 
 	raise_descriptor_limit();
-	if (mountpoint_check(options->mountpoint, &mountpoint) < 0)
-		return EX_UNAVAILABLE;
-	int result = open_store(options->store, &store);
-	if (result == 0) {
-		result = make_server(&server, store, mountpoint);
-		if (result == 0)
-			result = add_mount_options(arguments, options, relock_store_url(store));
-		if (result < 0)
-			say("%s", strerror(-result));
-		else
-			result = serve(&server, arguments, options, ready);
-		end_server(&server);
-		relock_store_close(store);
+	if (store && mountpoint_check(options->mountpoint, &mountpoint) == 0) {
+		supervision.serving.mountpoint = mountpoint;
+		if (add_mount_options(arguments, options, store) < 0)
+			say("%s", strerror(ENOMEM));
+		else if (options->supervise)
+			status = supervise(&supervision);
+		else if (serve(&supervision.serving) == 0)
+			status = 0;
 	}
 	free(mountpoint);
-	return result < 0 ? EX_UNAVAILABLE : 0;
+	free(store);
+	return status;
+}
+
+/* This program in the place of another, that has mounted. */
+static int go_on(struct supervision *supervision, const struct options *options,
+		 struct fuse_args *arguments)
+{
+	supervision->serving.arguments = arguments;
+	supervision->serving.permissions = options->permissions;
+	supervision->arguments = options->program_arguments;
+	return supervise(supervision);
 }
 
 static int run_in_background(const struct options *options, struct fuse_args *arguments)
@@ -376,12 +243,18 @@ static int run_in_background(const struct options *options, struct fuse_args *ar
 
 static int run_with_options(struct options *options, struct fuse_args *arguments)
 {
+	struct supervision succession = {0};
+
 	if (options->help) {
 		usage(stdout);
 		return 0;
 	}
 	if (options->version) {
 		printf("relockfs %s (libfuse %s)\n", relock_version(), fuse_pkgversion());
+		return 0;
+	}
+	if (options->layout) {
+		printf("%d\n", LEDGER_LAYOUT);
 		return 0;
 	}
 	if (options->argument_count < 1 || options->argument_count > 2) {
@@ -392,6 +265,8 @@ static int run_with_options(struct options *options, struct fuse_args *arguments
 		return EX_USAGE;
 	if (options->debug && fuse_opt_add_arg(arguments, "-d") < 0)
 		return EX_OSERR;
+	if (supervise_is_successor(&succession))
+		return go_on(&succession, options, arguments);
 	if (options->foreground || options->debug)
 		return run(options, arguments, -1);
 	return run_in_background(options, arguments);
@@ -400,7 +275,7 @@ static int run_with_options(struct options *options, struct fuse_args *arguments
 int main(int argument_count, char **argument_values)
 {
 	struct fuse_args arguments = FUSE_ARGS_INIT(argument_count, argument_values);
-	struct options options = {0};
+	struct options options = {.program_arguments = argument_values};
 	int status = EX_USAGE;
 
 	if (fuse_opt_parse(&arguments, &options, option_table, take_argument) == 0)

@@ -60,15 +60,37 @@ static void print_names(FILE *out, const struct server *server)
 	fprintf(out, "%zu", server->mount.entries_by_id.count);
 }
 
+static bool is_supervised(const struct server *server)
+{
+	return server->mount.ledger;
+}
+
+static void print_supervisor(FILE *out, const struct server *server)
+{
+	fprintf(out, "%d", (int)server->mount.keeper_pid);
+}
+
+/* Serving processes, this one and those before it. */
+static void print_starts(FILE *out, const struct server *server)
+{
+	fprintf(out, "%" PRIu32, ledger_head(server->mount.ledger)->starts);
+}
+
 static const struct attribute {
 	const char *key;
 	void (*print)(FILE *out, const struct server *server);
 	bool (*is_there)(const struct server *server); /* NULL: always */
 } attributes[] = {
-	{"store", print_store, NULL},       {"version", print_version, NULL},
-	{"pid", print_pid, NULL},           {"uptime", print_uptime, NULL},
-	{"locks", print_locks, NULL},       {"waiters", print_waiters, NULL},
-	{"requests", print_requests, NULL}, {"names", print_names, NULL},
+	{"store", print_store, NULL},
+	{"version", print_version, NULL},
+	{"pid", print_pid, NULL},
+	{"uptime", print_uptime, NULL},
+	{"locks", print_locks, NULL},
+	{"waiters", print_waiters, NULL},
+	{"requests", print_requests, NULL},
+	{"names", print_names, NULL},
+	{"supervisor", print_supervisor, is_supervised},
+	{"starts", print_starts, is_supervised},
 };
 
 enum { ATTRIBUTE_COUNT = sizeof attributes / sizeof attributes[0] };

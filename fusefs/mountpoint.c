@@ -3,12 +3,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <mntent.h>
+#include <poll.h>
+#include <spawn.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "say.h"
@@ -76,4 +80,31 @@ int mountpoint_device(const char *path, dev_t *ret)
 		return -errno;
 	*ret = makedev(status.stx_dev_major, status.stx_dev_minor);
 	return 0;
+}
+
+/* Of a dead connection the device says so: it is unmounted already. */
+static bool is_connected(int device)
+{
+	struct pollfd poll_fd = {.fd = device};
+
+	return poll(&poll_fd, 1, 0) != 1 || !(poll_fd.revents & POLLERR);
+}
+
+void mountpoint_unmount(const char *path, int device)
+{
+	char *arguments[] = {"fusermount3", "-u", "-q", "-z", "--", (char *)path, NULL};
+	pid_t child;
+
+	if (!is_connected(device))
+		return;
+	if (geteuid() == 0) {
+		if (umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
+			say("%s: not unmounted: %s", path, strerror(errno));
+		return;
+	}
+	int error = posix_spawnp(&child, arguments[0], NULL, NULL, arguments, environ);
+	if (error != 0)
+		say("%s: not unmounted: fusermount3: %s", path, strerror(error));
+	else
+		waitpid(child, NULL, 0);
 }

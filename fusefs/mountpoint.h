@@ -18,3 +18,7 @@ int mountpoint_check(const char *path, char **ret);
 /* The device number of what is mounted there, by the mount's own daemon.
  * Never asks that daemon. */
 int mountpoint_device(const char *path, dev_t *ret);
+
+/* Unmounts what has this connection, if it is still there; open files go on for as
+ * long as somebody serves them. */
+void mountpoint_unmount(const char *path, int device);

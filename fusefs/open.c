@@ -25,17 +25,19 @@ enum wish { BY_OPEN, BY_CREATE, BY_FLOCK };
 
 struct parked {
 	struct waiter waiter;
-	enum wish wish;
 	struct server *server;
 	struct fuse_file_info info;
 	pid_t thread;
 	uid_t uid;
+	struct table_node by_number; /* until its request comes again */
 };
 
 static void poll_forget(struct handle *handle)
 {
 	LIST_REMOVE(handle, in_pollers);
 	handle->poll = NULL;
+	if (handle->kept)
+		handle->kept->poll = 0;
 }
 
 static struct parked *parked_of(struct waiter *waiter)
@@ -59,10 +61,10 @@ static int reply_create(fuse_req_t request, struct server *server, struct handle
 
 	describe_open(info, handle);
 	/* Before the reply: a FORGET may follow it at once. */
-	entry->lookups++;
+	entry_begin_lookup(&server->mount, entry);
 	int result = fuse_reply_create(request, &answer, info);
 	if (result < 0)
-		entry->lookups--;
+		entry_end_lookup(entry);
 	return result;
 }
 
@@ -71,7 +73,7 @@ static int granted(struct waiter *waiter)
 	struct parked *parked = parked_of(waiter);
 	int result;
 
-	switch (parked->wish) {
+	switch (parked->waiter.wish) {
 	case BY_CREATE:
 		result = reply_create(waiter->request, parked->server, waiter->handle,
 				      &parked->info);
@@ -86,6 +88,7 @@ static int granted(struct waiter *waiter)
 	}
 	if (result < 0)
 		return result;
+	handle_is_told(waiter->handle);
 	free(parked);
 	return 0;
 }
@@ -94,7 +97,7 @@ static void abandoned(struct waiter *waiter)
 {
 	struct parked *parked = parked_of(waiter);
 
-	if (parked->wish != BY_FLOCK)
+	if (parked->waiter.wish != BY_FLOCK)
 		handle_free(&parked->server->mount, waiter->handle);
 	free(parked);
 }
@@ -104,7 +107,7 @@ static int answer_taken(const struct parked *parked)
 {
 	const struct entry *entry = parked->waiter.handle->entry;
 
-	if (parked->wish != BY_CREATE)
+	if (parked->waiter.wish != BY_CREATE)
 		return -EAGAIN;
 	if (parked->info.flags & O_EXCL)
 		return -EEXIST;
@@ -168,7 +171,6 @@ static void ask(fuse_req_t request, enum wish wish, struct handle *handle, enum 
 		return;
 	}
 	parked->server = server;
-	parked->wish = wish;
 	parked->info = *info;
 	parked->thread = context->pid;
 	parked->uid = context->uid;
@@ -177,11 +179,154 @@ static void ask(fuse_req_t request, enum wish wish, struct handle *handle, enum 
 		.mode = mode,
 		.by_open = wish != BY_FLOCK,
 		.no_wait = no_wait,
+		.number = ledger_request(server->mount.ledger),
+		.wish = wish,
 		.request = request,
 	};
 	process_of_thread(&parked->waiter.process, context->pid, context->uid, context->gid);
 	if (grant_request(&server->mount, &parked->waiter))
 		fuse_req_interrupt_func(request, interrupted, parked);
+}
+
+/*
+ * After another process has served the mount.  Those that were parked stand in
+ * the queue before their requests have come again: `request` is NULL until
+ * then.  A handle whose opener may not have been told of it is here for the
+ * case that its request comes again, too.
+ */
+
+static struct parked *parked_of_number(struct server *server, uint64_t number)
+{
+	struct table_node *node = table_find(&server->parked, number);
+
+	return node ? TABLE_OWNER(node, struct parked, by_number) : NULL;
+}
+
+static struct handle *untold_handle(struct mount *mount, uint64_t number)
+{
+	struct ledger_handle *kept = NULL;
+
+	while ((kept = ledger_next_handle(mount->ledger, kept)))
+		if (kept->opened_by == number)
+			return handle_of_id(mount, kept->id);
+	return NULL;
+}
+
+int open_restore(struct server *server, struct ledger_waiter *kept, struct handle *handle)
+{
+	struct parked *parked = calloc(1, sizeof *parked);
+
+	if (!parked)
+		return -ENOMEM;
+	int result = table_add(&server->parked, &parked->by_number, kept->request);
+	if (result < 0) {
+		free(parked);
+		return result;
+	}
+	parked->server = server;
+	parked->thread = kept->process.thread;
+	parked->uid = kept->process.uid;
+	parked->waiter = (struct waiter){
+		.handle = handle,
+		.mode = kept->mode,
+		.by_open = kept->by_open,
+		.process = kept->process,
+		.number = kept->request,
+		.wish = kept->wish,
+		.kept = kept,
+	};
+	grant_restore_waiter(&server->mount, &parked->waiter);
+	return 0;
+}
+
+/* It was granted, and killed the process that was to say so, or nearly. */
+static bool tell(fuse_req_t request, struct server *server, struct handle *handle,
+		 struct fuse_file_info *info, bool by_create)
+{
+	int result;
+
+	if (handle->hold == HOLDS_NOTHING) {
+		handle_free(&server->mount, handle);
+		return false;
+	}
+	if (by_create)
+		result = reply_create(request, server, handle, info);
+	else
+		describe_open(info, handle), result = fuse_reply_open(request, info);
+	if (result < 0) {
+		grant_release(&server->mount, handle);
+		handle_free(&server->mount, handle);
+	} else {
+		handle_is_told(handle);
+	}
+	return true;
+}
+
+static bool open_resume(fuse_req_t request, const struct fuse_file_info *info, enum wish wish)
+{
+	struct server *server = server_of(request);
+	struct parked *parked;
+	struct handle *handle;
+
+	if (!server->mount.is_recovering)
+		return false;
+	uint64_t number = ledger_request(server->mount.ledger);
+	if ((parked = parked_of_number(server, number))) {
+		table_remove(&server->parked, &parked->by_number);
+		parked->info = *info;
+		parked->waiter.request = request;
+		fuse_req_interrupt_func(request, interrupted, parked);
+		return true;
+	}
+	handle = wish == BY_FLOCK ? NULL : untold_handle(&server->mount, number);
+	if (!handle)
+		return false;
+	struct fuse_file_info answer = *info;
+	return tell(request, server, handle, &answer, wish == BY_CREATE);
+}
+
+static void drop_parked(struct server *server)
+{
+	struct table_node *node;
+
+	while ((node = table_next(&server->parked, NULL))) {
+		struct parked *parked = TABLE_OWNER(node, struct parked, by_number);
+		table_remove(&server->parked, node);
+		grant_withdraw(&server->mount, &parked->waiter);
+		abandoned(&parked->waiter);
+	}
+	table_free(&server->parked);
+}
+
+/*
+ * A hold whose opener has not been told, as far as is known, and has not asked
+ * again: either it has been told, and the process that told it was killed
+ * before it could note that; or the opener was killed before it asked again.
+ * Then nobody has the file open.
+ */
+static void settle_untold(struct server *server)
+{
+	struct mount *mount = &server->mount;
+	struct ledger_handle *kept = NULL;
+
+	while ((kept = ledger_next_handle(mount->ledger, kept))) {
+		struct handle *handle = kept->opened_by ? handle_of_id(mount, kept->id) : NULL;
+		if (!handle)
+			continue;
+		if (handle->hold == HOLDS && process_is_gone(&handle->holder) &&
+		    !process_any_has_open(mount->device, entry_id(handle->entry))) {
+			grant_release(mount, handle);
+			handle_free(mount, handle);
+		} else {
+			handle_is_told(handle);
+		}
+	}
+}
+
+void open_recovered(struct server *server)
+{
+	drop_parked(server);
+	settle_untold(server);
 }
 
 bool open_is_promised(fuse_req_t request, const char *name)
@@ -224,6 +369,8 @@ static void open_to_look(fuse_req_t request, struct entry *entry, struct fuse_fi
 	describe_open(info, handle);
 	if (fuse_reply_open(request, info) < 0)
 		handle_free(&server->mount, handle);
+	else
+		handle_is_told(handle);
 }
 
 /* May the sender of the request open a lock like this? */
@@ -258,10 +405,13 @@ void open_open(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info)
 	if (!check_permission(request, access))
 		return;
 	if (access == O_RDONLY) {
+		(void)open_resume(request, info, BY_OPEN);
 		open_to_look(request, entry, info);
 		return;
 	}
 	end_promise(request);
+	if (open_resume(request, info, BY_OPEN))
+		return;
 	/* libfuse would call interrupted() from within ask() */
 	if (fuse_req_interrupted(request)) {
 		fuse_reply_err(request, EINTR);
@@ -284,6 +434,8 @@ static void create_to_look(fuse_req_t request, struct handle *handle, struct fus
 		handle_free(&server->mount, handle);
 	} else if (reply_create(request, server, handle, info) < 0) {
 		handle_free(&server->mount, handle);
+	} else {
+		handle_is_told(handle);
 	}
 }
 
@@ -295,6 +447,8 @@ void open_create(fuse_req_t request, fuse_ino_t parent, const char *name, mode_t
 	struct handle *handle;
 
 	if (!check_permission(request, access))
+		return;
+	if (open_resume(request, info, BY_CREATE))
 		return;
 	int result = parent == ROOT_ID ? entry_check_name(name) : -EPERM;
 	struct entry *entry = result == 0 ? entry_get(&server->mount, name) : NULL;
@@ -364,6 +518,8 @@ void open_flock(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info, 
 	enum relock_mode mode = operation & LOCK_SH ? RELOCK_SHARED : RELOCK_EXCLUSIVE;
 	bool no_wait = operation & LOCK_NB;
 
+	if (open_resume(request, info, BY_FLOCK))
+		return;
 	if (!handle)
 		fuse_reply_err(request, EBADF);
 	else if (operation & LOCK_UN)
@@ -439,6 +595,8 @@ void open_poll(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info,
 			poll_forget(handle);
 		}
 		handle->poll = poll;
+		if (handle->kept)
+			handle->kept->poll = ledger_head(server_of(request)->mount.ledger)->poll;
 		LIST_INSERT_HEAD(&handle->entry->pollers, handle, in_pollers);
 	}
 	fuse_reply_poll(request, events);

@@ -102,7 +102,7 @@ bool process_has_open(const struct process *process, dev_t device, ino_t inode)
 	snprintf(path, sizeof path, "/proc/%d/fd", (int)process->pid);
 	DIR *descriptors = opendir(path);
 	if (!descriptors)
-		return true;
+		return errno != ENOENT && errno != ESRCH;
 	for (struct dirent *entry; !found && (entry = readdir(descriptors));) {
 		struct statx status;
 		/* The session thread asks about its own mount: without DONT_SYNC
@@ -115,5 +115,21 @@ bool process_has_open(const struct process *process, dev_t device, ino_t inode)
 			makedev(status.stx_dev_major, status.stx_dev_minor) == device;
 	}
 	closedir(descriptors);
+	return found;
+}
+
+bool process_any_has_open(dev_t device, ino_t inode)
+{
+	DIR *processes = opendir("/proc");
+	bool found = false;
+
+	if (!processes)
+		return true;
+	for (struct dirent *entry; !found && (entry = readdir(processes));) {
+		struct process process = {.pid = (pid_t)strtol(entry->d_name, NULL, 10)};
+		/* One whose descriptors cannot be read is another user's. */
+		found = process.pid > 0 && process_has_open(&process, device, inode);
+	}
+	closedir(processes);
 	return found;
 }

@@ -38,5 +38,7 @@ bool process_is_same(const struct process *a, const struct process *b);
 bool process_is_gone(const struct process *process);
 
 /* The process has this file open: `device` and `inode` are looked for among
- * its descriptors.  True where they cannot be read. */
+ * its descriptors.  True where they cannot be read, though there are some. */
 bool process_has_open(const struct process *process, dev_t device, ino_t inode);
+/* The same of any process. */
+bool process_any_has_open(dev_t device, ino_t inode);

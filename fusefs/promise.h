@@ -22,10 +22,11 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+struct ledger;
 struct promises;
 
-/* NULL without memory. */
-struct promises *promises_new(void);
+/* Those in the ledger (may be NULL) go on.  NULL without memory. */
+struct promises *promises_new(struct ledger *ledger);
 void promises_free(struct promises *promises);
 
 /* The thread may be answered ESTALE about this name, and has been promised to

@@ -36,6 +36,7 @@ struct server {
 	struct errands *looks, *breaks;
 	struct invalidator *invalidator;
 	struct table listings; /* open directories, see look.c */
+	struct table parked;   /* whose request has not come again, see recover.h */
 	struct permissions permissions;
 	int64_t started;         /* moment */
 	int64_t started_by_boot; /* CLOCK_BOOTTIME, which nobody sets */
@@ -66,6 +67,11 @@ void open_flock(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info, 
 void open_getlk(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info, struct flock *lock);
 void open_setlk(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info, struct flock *lock,
 		int sleep);
+
+/* After another process has served the mount, see recover.h: who was parked
+ * takes the place in the queue; and all that will have come again have. */
+int open_restore(struct server *server, struct ledger_waiter *kept, struct handle *handle);
+void open_recovered(struct server *server);
 
 void open_poll(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info,
 	       struct fuse_pollhandle *poll);

@@ -66,14 +66,14 @@ static int describe(const struct mount *mount, const struct handle *handle,
 		.host = host_name(),
 		.command = process->command[0] ? strdup(process->command) : NULL,
 		.via_kind = RELOCK_VIA_MOUNT,
-		.via_pid = getpid(),
+		.via_pid = mount_pid(mount),
 		.via_path = strdup(mount->path),
 		.since = handle->since,
 		.token = handle->token,
 		.info = handle->info ? copy_bytes(handle->info, handle->info_length) : NULL,
 		.info_length = handle->info_length,
 	};
-	if (asprintf(&ret->via, "mount %s (pid %d)", mount->path, (int)getpid()) < 0)
+	if (asprintf(&ret->via, "mount %s (pid %d)", mount->path, (int)mount_pid(mount)) < 0)
 		ret->via = NULL;
 	bool complete = ret->host && ret->via && ret->via_path &&
 			(ret->command || !process->command[0]) && (ret->info || !handle->info);
@@ -147,7 +147,7 @@ int state_add_outside(struct relock_status *status, struct relock_status *outsid
 	for (size_t i = 0; i < outside->holder_count; i++) {
 		struct relock_holder *other = &outside->holders[i];
 		if (status->mode != RELOCK_SHARED || other->mode != RELOCK_SHARED ||
-		    is_ours(other->via_pid) || is_ours(other->pid))
+		    other->via_pid == status->holders[0].via_pid || is_ours(other->pid))
 			continue;
 		holders[status->holder_count++] = *other;
 		*other = (struct relock_holder){0};

@@ -410,7 +410,7 @@ static void names_by_the_thousand(void **state)
 
 static void promises_are_made_once_and_kept(void **state)
 {
-	struct promises *promises = promises_new();
+	struct promises *promises = promises_new(NULL);
 
 	assert_true(promise_make(promises, 10, 0, "a"));
 	assert_true(promise_holds(promises, 10, 0, "a"));

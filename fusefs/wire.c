@@ -1,0 +1,56 @@
+#include "wire.h"
+
+#include <errno.h>
+#include <linux/fuse.h>
+#include <string.h>
+#include <sys/uio.h>
+
+/* Younger than the headers of Debian 12. */
+enum { NOTIFY_RESEND = 7 };
+
+bool wire_parse(const void *bytes, size_t length, struct wire_request *ret)
+{
+	struct fuse_in_header header;
+	struct fuse_poll_in poll;
+
+	if (length < sizeof header)
+		return false;
+	memcpy(&header, bytes, sizeof header);
+	*ret = (struct wire_request){
+		.unique = header.unique,
+		.is_first = header.opcode == FUSE_INIT,
+		.has_no_reply = header.opcode == FUSE_FORGET || header.opcode == FUSE_BATCH_FORGET,
+	};
+	ret->has_no_turn = ret->has_no_reply || header.opcode == FUSE_INTERRUPT;
+	if (header.opcode == FUSE_POLL && length >= sizeof header + sizeof poll) {
+		memcpy(&poll, (const char *)bytes + sizeof header, sizeof poll);
+		if (poll.flags & FUSE_POLL_SCHEDULE_NOTIFY)
+			ret->poll = poll.kh;
+	}
+	return true;
+}
+
+static int send(int fd, struct fuse_out_header header, void *rest, size_t size)
+{
+	struct iovec parts[] = {{&header, sizeof header}, {rest, size}};
+
+	header.len = (uint32_t)(sizeof header + size);
+	return writev(fd, parts, size > 0 ? 2 : 1) < 0 ? -errno : 0;
+}
+
+int wire_refuse(int fd, uint64_t unique, int error)
+{
+	return send(fd, (struct fuse_out_header){.unique = unique, .error = error}, NULL, 0);
+}
+
+int wire_resend(int fd)
+{
+	return send(fd, (struct fuse_out_header){.error = NOTIFY_RESEND}, NULL, 0);
+}
+
+int wire_wake(int fd, uint64_t poll)
+{
+	struct fuse_notify_poll_wakeup_out wake = {.kh = poll};
+
+	return send(fd, (struct fuse_out_header){.error = FUSE_NOTIFY_POLL}, &wake, sizeof wake);
+}

@@ -1,0 +1,31 @@
+/*
+ * The few words of the kernel's protocol that libfuse has no functions for:
+ * they matter to a process that goes on where another was killed.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct wire_request {
+	uint64_t unique;
+	uint64_t poll;     /* of FUSE_POLL: whom to wake, if that is asked for; else 0 */
+	bool is_first;     /* FUSE_INIT */
+	bool has_no_turn;  /* FORGET, INTERRUPT: come before others that are older */
+	bool has_no_reply; /* FORGET */
+};
+
+/* A request as it was read from /dev/fuse.  False: too short to be one. */
+bool wire_parse(const void *bytes, size_t length, struct wire_request *ret);
+
+/* Answers a request of which nothing but the number is known.  `error` is a
+ * negative errno.  Errors of write(2); -ENOENT: nobody waits for it. */
+int wire_refuse(int fd, uint64_t unique, int error);
+
+/* Lets the kernel send once more what it has sent and not got an answer to:
+ * the numbers have LEDGER_RESENT set then.  -EINVAL before Linux 6.9 */
+int wire_resend(int fd);
+
+/* Wakes who polls with that number. */
+int wire_wake(int fd, uint64_t poll);
