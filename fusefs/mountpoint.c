@@ -36,8 +36,10 @@ static bool is_relockfs(const char *path)
 
 static int refuse_dead(const char *path)
 {
-	say("%s: a dead mount is in the way, its daemon is gone; clear it with: %s %s", path,
-	    geteuid() == 0 ? "umount -l" : "fusermount3 -u -z", path);
+	say("%s: a dead mount is in the way, its daemon is gone; clear it with: relock mount "
+	    "--clear "
+	    "%s",
+	    path, path);
 	return -ENOTCONN;
 }
 

@@ -54,6 +54,7 @@ _relock() {
 		trace) values='-u --update' ;;
 		list | locks) values='-o --output' ;;
 		exec) values='--semantics --policy --trace' ;;
+		mount) values='-o --output' ;;
 		*) values='' ;;
 		esac
 		if [[ " $values " == *" $word "* ]]; then
@@ -101,6 +102,15 @@ _relock() {
 		_relock_words 'NAME STATE MODE PID USER HELD SINCE COMMAND WAITERS TOKEN VIA HOST INFO LAST'
 		return
 		;;
+	mount:-o | mount:--output)
+		if [[ " ${COMP_WORDS[*]} " == *' --status '* ]]; then
+			_relock_words 'DIR STORE STATE LOCKS WAITERS REQUESTS UPTIME PID VERSION SUPERVISED RESTARTS SUPERVISOR NAMES'
+		else
+			compopt -o nospace 2>/dev/null
+			_relock_words 'allow_other allow_root uid= gid= mode='
+		fi
+		return
+		;;
 	locks:-o | locks:--output)
 		_relock_words 'COMMAND PID USER FD TYPE MODE START END WAITERS DEVICE INODE PATH'
 		return
@@ -117,6 +127,7 @@ _relock() {
 		locks) _relock_words '--output --json --raw --noheadings --help' ;;
 		exec) _relock_words '--semantics --policy --trace --strict --help' ;;
 		probe) _relock_words '--json --store --help' ;;
+		mount) _relock_words '--status --clear --upgrade --json --output --raw --noheadings --store --help' ;;
 		*) _relock_words '--store --help' ;;
 		esac
 		return

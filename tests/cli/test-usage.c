@@ -320,6 +320,9 @@ static void completion_knows_commands_options_and_names(void **state)
 	assert_string_equal(complete("--store x st"), "state\n");
 	assert_string_equal(complete("exec --semantics ''"), "process\nofd\noff\n");
 	assert_string_equal(complete("exec --po"), "--policy\n");
+	assert_string_equal(complete("mount --up"), "--upgrade\n");
+	assert_string_equal(complete("mount --status -o UP"), "UPTIME\n");
+	assert_string_equal(complete("mount -o mo"), "mode=\n");
 	assert_string_equal(complete("exec --trace /dev/zer"), "/dev/zero\n");
 	EXPECT_IN(complete("exec --policy a=off trunc"), "truncate\n");
 	/* A name is not run. */
