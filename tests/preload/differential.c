@@ -223,9 +223,10 @@ static void print_difference(const struct options *options, const struct plan *p
 			       ? plan->steps[i].under_shim ? " under the shim" : " natively"
 			       : "");
 	}
-	printf("\n%s\n\n%s\n%s\nto see it again:\n  preload-differential --mode %s --seed %" PRIu64
+	/* What matters most comes last, where a log that is cut still has it. */
+	printf("\n%s\n%s\n%s\n\nto see it again:\n  preload-differential --mode %s --seed %" PRIu64
 	       " --steps %zu",
-	       difference->text, difference->files, difference->players,
+	       difference->players, difference->files, difference->text,
 	       mode_names[options->settings.mode], plan->seed, options->settings.steps);
 	if (strcmp(options->semantics, "process") != 0)
 		printf(" --semantics %s", options->semantics);
