@@ -4,13 +4,18 @@
  * locks of each of its descriptors in /proc/PID/fdinfo/FD, to those who may
  * ptrace it.  So this walks over the descriptors of all processes.
  *
- * A descriptor of the right file is known by statx(2) on /proc/PID/fd/FD, as
- * the device number in the `lock:` line is the superblock's, which on btrfs
- * and overlayfs is not the one that stat shows.  The look is not synchronised:
- * it must not hang on another process's dead server.  Then the lock is the one
- * of the same type and range.  Locks come and go while we walk, and read locks
- * may overlap; where nobody has that very lock, whoever has an OFD lock in the
- * way is as true an answer.
+ * The lock is the one of the same type and range.  Locks come and go while we
+ * walk, and read locks may overlap; where nobody has that very lock, whoever
+ * has an OFD lock in the way is as true an answer.  That it is on the right file
+ * is known by statx(2) on /proc/PID/fd/FD, as the device number in the `lock:`
+ * line is the superblock's, which on btrfs and overlayfs is not the one that
+ * stat shows.
+ *
+ * We must not hang on another process's dead server.  So statx(2) does not
+ * synchronise, and comes last.  The kernel follows /proc/PID/fd/FD only when
+ * the process is not amid an execve(2) (exec_update_lock, Linux 6.18): and one
+ * that execs may wait for a server, in the close of a close-on-exec descriptor.
+ * Its fdinfo can be read all the same.
  *
  * Our own open file description can look like the holder: with a read lock of
  * the same range as another's, or in a child that inherited it.  kcmp(2) tells
@@ -134,11 +139,14 @@ static bool is_own_description(const struct search *search, long number)
 			   number, 0) == 0;
 }
 
-static bool is_same_file(const struct search *search, const struct statx *other)
+static bool is_same_file(const struct search *search, int directory, const char *name)
 {
-	return other->stx_ino == search->file.stx_ino &&
-	       other->stx_dev_major == search->file.stx_dev_major &&
-	       other->stx_dev_minor == search->file.stx_dev_minor;
+	struct statx other;
+
+	return raw_statx(directory, name, AT_STATX_DONT_SYNC, STATX_INO, &other) == 0 &&
+	       other.stx_ino == search->file.stx_ino &&
+	       other.stx_dev_major == search->file.stx_dev_major &&
+	       other.stx_dev_minor == search->file.stx_dev_minor;
 }
 
 /* `directory` is /proc/PID/fd, or /proc/PID/task/TID/fd. */
@@ -146,11 +154,6 @@ static bool look_at_descriptor(struct search *search, int directory, const char 
 {
 	char path[PATH_SIZE];
 	struct text text = TEXT(path);
-	struct statx file;
-
-	if (raw_statx(directory, name, AT_STATX_DONT_SYNC, STATX_INO, &file) < 0 ||
-	    !is_same_file(search, &file))
-		return true;
 
 	text_add(&text, "../fdinfo/");
 	text_add(&text, name);
@@ -160,7 +163,8 @@ static bool look_at_descriptor(struct search *search, int directory, const char 
 	enum match match = match_fdinfo(search, fdinfo);
 	if (match != NO_MATCH && search->looking_at == search->self)
 		match--;
-	if (match > search->best && !is_own_description(search, to_number(name))) {
+	if (match > search->best && is_same_file(search, directory, name) &&
+	    !is_own_description(search, to_number(name))) {
 		search->best = match;
 		search->holder = search->looking_at;
 	}

@@ -9,6 +9,9 @@
  * goes on as the actor that the command names; an exec'd image is told by its
  * arguments who it is, and that THREAD's command is still to be answered.
  *
+ * Nobody waits for children: the conductor sees their end by itself, and their
+ * exit status as long as they are zombies (differential-witness.h).
+ *
  * Nobody waits for ever: a player whose conductor is gone ends.  What it is
  * blocked in, a lock, is held by another player, which ends as well.
  */
@@ -235,6 +238,13 @@ static long map(int fd)
 
 static void start_threads(void);
 
+/* Of somebody who cannot begin; the conductor tells why. */
+static void __attribute__((noreturn)) give_up(int newcomer, int error)
+{
+	atomic_store(&stage->actors[newcomer].error, error);
+	_exit(99);
+}
+
 /* The child has one thread, which sits on the newcomer's first seat. */
 static void become(int newcomer)
 {
@@ -293,7 +303,7 @@ static long spawn_actor(const struct command *command)
 		if (step->flags & SPAWN_CLOSES)
 			close(command->fd);
 		execve(stage->player, start.arguments, start.environment);
-		_exit(99);
+		give_up(step->newcomer, errno);
 	}
 	return pid;
 }
@@ -430,11 +440,12 @@ static void *sit(void *argument)
 static void start_threads(void)
 {
 	pthread_t started;
+	int error;
 
 	atomic_store(&stage->actors[actor].pid, getpid());
 	for (intptr_t i = 1; i < THREADS; i++)
-		if (pthread_create(&started, NULL, sit, (void *)i) != 0)
-			_exit(98);
+		if ((error = pthread_create(&started, NULL, sit, (void *)i)) != 0)
+			give_up(actor, error);
 	take_seat();
 }
 
@@ -451,8 +462,6 @@ int main(int argument_count, char **arguments)
 	install(SIGUSR1, note_signal, 0);
 	install(SIGUSR2, note_signal, SA_RESTART);
 	install(SIGALRM, jump_out, 0);
-	/* Nobody waits for children, the conductor sees their end by itself. */
-	install(SIGCHLD, SIG_IGN, 0);
 
 	/* Commands that the threads before execve(2) did not finish. */
 	for (int i = 0; i < THREADS; i++) {

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "differential-outsider.h"
+#include "differential-witness.h"
 
 struct run {
 	const struct settings *settings;
@@ -474,8 +475,10 @@ size_t run_plan(struct cast *cast, const struct settings *settings, struct plan 
 		ret->step = i;
 		count += !plan->is_left_out[i];
 	}
-	if (ret->is_found)
+	if (ret->is_found) {
 		outsider_print(cast, &run->model, ret);
+		witness_print(cast, ret->players, sizeof ret->players);
+	}
 	cast_dismiss(cast);
 	free(run);
 	return count;

@@ -25,7 +25,8 @@ struct difference {
 	bool is_found;
 	size_t step;
 	char text[1200];
-	char files[2400]; /* who has locked what, as it must be and as it is */
+	char files[2400];   /* who has locked what, as it must be and as it is */
+	char players[8000]; /* what they do */
 };
 
 /* Returns false, so that a check can end with it. */

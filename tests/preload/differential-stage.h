@@ -47,6 +47,7 @@ struct stage {
 	char semantics[32]; /* RELOCK_SEMANTICS of those under the shim */
 	struct {
 		_Atomic pid_t pid;
+		_Atomic int error; /* errno, where it could not begin */
 		struct seat seats[THREADS];
 	} actors[ACTORS];
 };

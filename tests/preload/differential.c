@@ -223,10 +223,11 @@ static void print_difference(const struct options *options, const struct plan *p
 			       ? plan->steps[i].under_shim ? " under the shim" : " natively"
 			       : "");
 	}
-	printf("\n%s\n\n%s\nto see it again:\n  preload-differential --mode %s --seed %" PRIu64
+	/* What matters most comes last, where a log that is cut still has it. */
+	printf("\n%s\n%s\n%s\n\nto see it again:\n  preload-differential --mode %s --seed %" PRIu64
 	       " --steps %zu",
-	       difference->text, difference->files, mode_names[options->settings.mode], plan->seed,
-	       options->settings.steps);
+	       difference->players, difference->files, difference->text,
+	       mode_names[options->settings.mode], plan->seed, options->settings.steps);
 	if (strcmp(options->semantics, "process") != 0)
 		printf(" --semantics %s", options->semantics);
 	if (options->settings.has_wrong_model)
@@ -250,8 +251,8 @@ static bool play(struct cast *cast, const struct options *options, uint64_t seed
 	*steps += run_plan(cast, &options->settings, &tried, &difference);
 	if (!difference.is_found)
 		return true;
-	printf("seed %" PRIu64 ", step %zu:\n%s\nlooking for a shorter way to it\n", seed,
-	       difference.step, difference.text);
+	printf("seed %" PRIu64 ", step %zu:\n%s\n%s\nlooking for a shorter way to it\n", seed,
+	       difference.step, difference.text, difference.players);
 	fflush(stdout);
 	shrink(cast, &options->settings, &tried, &difference, SHRINKING_SECONDS);
 	print_difference(options, &tried, &difference);

@@ -10,8 +10,11 @@
 
 #include <cmocka.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/magic.h>
 #include <poll.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +24,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "peer.h"
 #include "program.h"
 #include "rows.h"
 
@@ -428,6 +432,7 @@ static int unmount_fuse(void **state)
 	(void)state;
 	if (!mount_point.is_mounted)
 		return 0;
+	kill(mount_point.server.pid, SIGCONT);
 	umount2(mount_point.folder, MNT_DETACH);
 	program_finish(&mount_point.server, &output);
 	mount_point.is_mounted = false;
@@ -482,6 +487,51 @@ static void ofd_locks_on_fuse_by_policy(void **state)
 	check_on_fuse_with("RELOCK_POLICY=other=ofd", "lock_and_unlock", lost);
 }
 
+static int exec_when_told(struct peer *self, void *argument)
+{
+	(void)argument;
+	peer_say(self, open(mount_point.file, O_RDWR | O_CLOEXEC) >= 0);
+	peer_hear(self);
+	execl("/bin/true", "true", (char *)NULL);
+	return 1;
+}
+
+/* A process has no arguments while its old image is gone and its new one is not
+ * there yet. */
+static bool is_amid_exec(pid_t pid)
+{
+	char path[32], byte;
+
+	snprintf(path, sizeof path, "/proc/%d/cmdline", (int)pid);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t length = read(fd, &byte, 1);
+	close(fd);
+	return length == 0;
+}
+
+/* In an execve(2) that waits for a FUSE server to answer to a close: the kernel
+ * lets nobody follow that process's /proc/PID/fd/FD meanwhile. */
+static void row_12_beside_a_process_that_hangs(void **state)
+{
+	(void)state;
+	if (!mount_point.is_mounted) {
+		print_message("needs /dev/fuse\n");
+		skip();
+	}
+	struct peer peer = peer_start(exec_when_told, NULL);
+	assert_true(peer_hear(&peer));
+	kill(mount_point.server.pid, SIGSTOP);
+	peer_say(&peer, 0);
+	while (!is_amid_exec(peer.pid))
+		sched_yield();
+	check_all("others_pid", "write 20 30 child write 20 0 child free",
+		  "write 20 30 child write 20 0 child free",
+		  "write 20 30 child write 20 0 child free");
+	assert_true(is_amid_exec(peer.pid));
+	kill(mount_point.server.pid, SIGCONT);
+	assert_int_equal(peer_reap(&peer), 0);
+}
+
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(needs_libc_and_nothing_else),
 	cmocka_unit_test(binds_its_symbols_at_start),
@@ -502,6 +552,8 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(no_ofd_locks_and_bad_arguments),
 	cmocka_unit_test(no_statx),
 	cmocka_unit_test(refused_calls),
+	cmocka_unit_test_setup_teardown(row_12_beside_a_process_that_hangs, mount_fuse,
+					unmount_fuse),
 	cmocka_unit_test_setup_teardown(legacy_locks_on_fuse, mount_fuse, unmount_fuse),
 	cmocka_unit_test_setup_teardown(legacy_locks_on_fuse_after_ofd_locks, mount_fuse,
 					unmount_fuse),
