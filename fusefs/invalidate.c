@@ -12,9 +12,11 @@
 #include <sys/queue.h>
 #include <unistd.h>
 
+#include "wire.h"
+
 struct name {
 	STAILQ_ENTRY(name) next;
-	uint64_t parent;
+	uint64_t parent, inode;
 	size_t length;
 	char text[];
 };
@@ -23,6 +25,7 @@ struct invalidator {
 	struct fuse_session *session;
 	int stopped_event;
 	pthread_t thread;
+	bool cannot_prune;     /* the thread's */
 	pthread_mutex_t mutex; /* guards the rest */
 	pthread_cond_t work;
 	STAILQ_HEAD(name_list, name) names;
@@ -44,15 +47,27 @@ static struct name *next_name(struct invalidator *invalidator)
 	return name;
 }
 
+/* Not there (-ENOENT), or the mount is gone: as wished. */
+static void forget(struct invalidator *invalidator, const struct name *name)
+{
+	int result = -EINVAL;
+
+	if (!invalidator->cannot_prune)
+		result = wire_prune(fuse_session_fd(invalidator->session), name->inode);
+	if (result != -EINVAL)
+		return;
+	invalidator->cannot_prune = true;
+	(void)fuse_lowlevel_notify_inval_entry(invalidator->session, name->parent, name->text,
+					       name->length);
+}
+
 static void *invalidator_main(void *argument)
 {
 	struct invalidator *invalidator = argument;
 	struct name *name;
 
 	while ((name = next_name(invalidator))) {
-		/* Not there (-ENOENT), or the mount is gone: as wished. */
-		(void)fuse_lowlevel_notify_inval_entry(invalidator->session, name->parent,
-						       name->text, name->length);
+		forget(invalidator, name);
 		free(name);
 	}
 	pthread_mutex_lock(&invalidator->mutex);
@@ -88,7 +103,8 @@ int invalidator_start(struct invalidator **ret, struct fuse_session *session, in
 	return 0;
 }
 
-void invalidator_add(struct invalidator *invalidator, uint64_t parent, const char *text)
+void invalidator_add(struct invalidator *invalidator, uint64_t parent, const char *text,
+		     uint64_t inode)
 {
 	size_t length = strlen(text);
 	struct name *name = malloc(sizeof *name + length + 1);
@@ -96,6 +112,7 @@ void invalidator_add(struct invalidator *invalidator, uint64_t parent, const cha
 	if (!name)
 		return;
 	name->parent = parent;
+	name->inode = inode;
 	name->length = length;
 	memcpy(name->text, text, length + 1);
 	pthread_mutex_lock(&invalidator->mutex);

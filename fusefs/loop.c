@@ -54,7 +54,7 @@ static void forget_idle_names(struct server *server)
 	       (mount->idle_count > IDLE_MOST || entry->idle_since <= latest)) {
 		entry_leave_idle(mount, entry);
 		invalidator_add(server->invalidator, entry_is_history(entry) ? HISTORY_ID : ROOT_ID,
-				entry_lock_name(entry));
+				entry_lock_name(entry), entry_id(entry));
 	}
 }
 

@@ -6,7 +6,13 @@
 #include <sys/uio.h>
 
 /* Younger than the headers of Debian 12. */
-enum { NOTIFY_RESEND = 7 };
+enum { NOTIFY_RESEND = 7, NOTIFY_PRUNE = 9 };
+
+struct prune_notification {
+	uint32_t count, padding;
+	uint64_t spare;
+	uint64_t inode;
+};
 
 bool wire_parse(const void *bytes, size_t length, struct wire_request *ret)
 {
@@ -46,6 +52,13 @@ int wire_refuse(int fd, uint64_t unique, int error)
 int wire_resend(int fd)
 {
 	return send(fd, (struct fuse_out_header){.error = NOTIFY_RESEND}, NULL, 0);
+}
+
+int wire_prune(int fd, uint64_t inode)
+{
+	struct prune_notification prune = {.count = 1, .inode = inode};
+
+	return send(fd, (struct fuse_out_header){.error = NOTIFY_PRUNE}, &prune, sizeof prune);
 }
 
 int wire_wake(int fd, uint64_t poll)

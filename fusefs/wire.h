@@ -1,6 +1,7 @@
 /*
  * The few words of the kernel's protocol that libfuse has no functions for:
- * they matter to a process that goes on where another was killed.
+ * they matter to a process that goes on where another was killed, and to those
+ * that are not to be waited for.
  */
 #pragma once
 
@@ -26,6 +27,10 @@ int wire_refuse(int fd, uint64_t unique, int error);
 /* Lets the kernel send once more what it has sent and not got an answer to:
  * the numbers have LEDGER_RESENT set then.  -EINVAL before Linux 6.9 */
 int wire_resend(int fd);
+
+/* Lets the kernel give up what it knows of an inode, if nobody uses it: no lock
+ * of a directory is taken for it.  -EINVAL before Linux 6.18 */
+int wire_prune(int fd, uint64_t inode);
 
 /* Wakes who polls with that number. */
 int wire_wake(int fd, uint64_t poll);
