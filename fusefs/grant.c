@@ -353,10 +353,9 @@ static bool waits_for_itself(const struct mount *mount, const struct waiter *wai
 	const struct entry *entry = waiter->handle->entry;
 	const struct handle *handle;
 
-	if (!waiter->process.single_threaded)
-		return false;
 	TAILQ_FOREACH(handle, &entry->holders, in_holders)
 	if (process_is_same(&handle->holder, &waiter->process) &&
+	    process_is_single_threaded(&waiter->process) &&
 	    process_has_open(&waiter->process, mount->device, entry_id(entry)))
 		return true;
 	return false;

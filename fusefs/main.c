@@ -22,6 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "callers.h"
 #include "errand.h"
 #include "grant.h"
 #include "invalidate.h"
@@ -292,9 +293,10 @@ static int make_server(struct server *server, relock_store *store, const char *m
 	server->gid = getegid();
 	server->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	server->promises = promises_new();
+	server->callers = callers_new();
 	struct store_waits *waits = store_waits_new(server->wake);
 	mount_init(&server->mount, store, mountpoint, waits, &open_answers);
-	return server->wake >= 0 && server->promises && waits ? 0 : -ENOMEM;
+	return server->wake >= 0 && server->promises && server->callers && waits ? 0 : -ENOMEM;
 }
 
 static void end_server(struct server *server)
@@ -303,6 +305,7 @@ static void end_server(struct server *server)
 	mount_end(&server->mount);
 	store_waits_free(server->mount.waits);
 	promises_free(server->promises);
+	callers_free(server->callers);
 	if (server->wake >= 0)
 		close(server->wake);
 }
