@@ -108,7 +108,9 @@ struct mount {
 	struct table entries_by_id, entries_by_name, handles;
 	uint64_t last_id;
 	size_t held_count, waiting_count;
-	/* Names known to the kernel and to nobody else, longest so first. */
+	/* Names that nobody uses, longest so first: the kernel may know them still,
+	 * and who has locked a name once may do so again.  The kernel itself
+	 * forgets a name, when the lock is free, upon each new open of it. */
 	TAILQ_HEAD(entry_list, entry) idle;
 	size_t idle_count;
 };
@@ -129,8 +131,8 @@ struct entry *entry_of_id(const struct mount *mount, uint64_t id);
 struct entry *entry_get(struct mount *mount, const char *name);
 uint64_t entry_id(const struct entry *entry);
 bool entry_is_held(const struct entry *entry);
-/* To be called when something has ended that kept an entry: frees it if it was
- * the last, or makes it idle if the kernel alone still knows it. */
+/* To be called when something has ended that kept an entry: makes it idle if the
+ * kernel alone still knows it, or else frees it, unless it is idle already. */
 void entry_settle(struct mount *mount, struct entry *entry);
 /* It is on the way out: not idle any more, until it is used again. */
 void entry_leave_idle(struct mount *mount, struct entry *entry);

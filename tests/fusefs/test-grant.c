@@ -384,8 +384,21 @@ static void names_idle_and_forgotten(void **state)
 	assert_ptr_equal(entry_get(mount, "other"), other);
 	entry_forget(mount, other, 1);
 	assert_ptr_equal(entry_of_id(mount, id), other);
+	/* Whoever used it may come again. */
 	entry_forget(mount, other, 1);
+	assert_ptr_equal(entry_find(mount, "other"), other);
+	entry_leave_idle(mount, other);
+	entry_settle(mount, other);
 	assert_null(entry_of_id(mount, id));
+	assert_null(entry_find(mount, "other"));
+	assert_int_equal(mount->idle_count, 0);
+
+	/* A name that the kernel was told to forget is not kept any longer. */
+	other = entry_get(mount, "other");
+	other->lookups = 1;
+	entry_settle(mount, other);
+	entry_leave_idle(mount, other);
+	entry_forget(mount, other, 1);
 	assert_null(entry_find(mount, "other"));
 	assert_int_equal(mount->idle_count, 0);
 }
