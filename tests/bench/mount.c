@@ -12,6 +12,7 @@
  *	flock       LOCK_EX, LOCK_UN on an open descriptor        nanoseconds
  *	read        of a held lock: open, read, close             nanoseconds
  *	hand-over   10,000 wait in open, each closes: one of them nanoseconds
+ *	command     flock FILE true                               microseconds
  *	kill        from the SIGKILL of a holder, by open, until the next one runs
  *	kill-flock  the same by flock(2)                          nanoseconds
  */
@@ -22,6 +23,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <string.h>
@@ -37,6 +39,8 @@
 #include <unistd.h>
 
 #include "bench.h"
+
+extern char **environ;
 
 enum { REPEATS = 300, WAITERS = 10000, KILLS = 8 };
 
@@ -152,6 +156,24 @@ static double turn_hand_over(void)
 	return cost;
 }
 
+static double turn_command(void)
+{
+	enum { RUNS = 5 };
+	char *command[] = {"flock", path, "true", NULL};
+	int64_t start = nanoseconds(CLOCK_MONOTONIC);
+	int status;
+
+	for (int i = 0; i < RUNS; i++) {
+		pid_t pid;
+		int error = posix_spawnp(&pid, command[0], NULL, NULL, command, environ);
+		if (error)
+			give_up(command[0], strerror(error));
+		if (waitpid(pid, &status, 0) != pid || status != 0)
+			give_up(command[0], "failed");
+	}
+	return since(start, RUNS) / 1000;
+}
+
 /* Shared with the processes of a kill. */
 static struct {
 	_Atomic int64_t at;
@@ -228,6 +250,7 @@ static const struct work {
 } works[] = {
 	{"open", turn_open},           {"flock", turn_flock}, {"read", turn_read},
 	{"hand-over", turn_hand_over}, {"kill", turn_kill},   {"kill-flock", turn_kill_flock},
+	{"command", turn_command},
 };
 
 static const struct work *find_work(const char *name)
