@@ -30,7 +30,8 @@ struct handle {
 	struct table_node by_id;
 	struct entry *entry;
 	LIST_ENTRY(handle) in_entry;
-	int access; /* O_RDONLY, O_WRONLY or O_RDWR */
+	unsigned waiters; /* those queued that want it to hold: more than one only by flock(2) */
+	int access;       /* O_RDONLY, O_WRONLY or O_RDWR */
 
 	enum hold hold;
 	/* The rest of the hold, valid while it HOLDS. */
@@ -60,6 +61,8 @@ struct waiter {
 	bool by_open; /* an open(2) is never let wait for itself */
 	bool no_wait;
 	bool queued;
+	bool again; /* queued while another one of the same handle was */
+	bool began; /* the hold of its handle */
 	struct process process;
 	void *request; /* the front end's */
 };
@@ -70,7 +73,7 @@ struct entry {
 	/* In the order of their grant.  More than one only if all are shared. */
 	TAILQ_HEAD(holder_list, handle) holders;
 	TAILQ_HEAD(waiter_list, waiter) queue;
-	size_t waiter_count;
+	size_t waiter_count, again_count;
 	/* See grant.c. */
 	relock_lock *in_hand;
 	enum relock_mode in_hand_mode;

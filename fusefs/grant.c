@@ -13,6 +13,10 @@
  * is started while the lock is still held, and when its thread sleeps in the
  * kernel the lock is released.  The kernel wakes those who wait for one lock
  * in the order they came, so all who were there before have their turn.
+ *
+ * Threads, or a parent and its children, may call flock(2) at the same time on
+ * one open file description.  When it holds, by the first of these calls, the
+ * others are conversions of what it holds, as in flock(2), and it is their turn.
  */
 #include "grant.h"
 
@@ -89,6 +93,7 @@ static void begin_hold(struct mount *mount, struct waiter *waiter, relock_lock *
 	struct handle *handle = waiter->handle;
 	struct entry *entry = handle->entry;
 
+	waiter->began = true;
 	handle->hold = HOLDS;
 	handle->mode = waiter->mode;
 	handle->holder = waiter->process;
@@ -239,6 +244,54 @@ static int take(struct mount *mount, struct waiter *waiter)
 	return 0;
 }
 
+/* The store has converted the handle's hold, or says that it is over. */
+static int converted(struct mount *mount, struct handle *handle, enum relock_mode mode, int result)
+{
+	if (result == -ESTALE || result == -ENOENT) {
+		end_hold(mount, handle, HOLD_BROKEN);
+		return -ESTALE;
+	}
+	if (result < 0)
+		return result;
+	handle->mode = mode;
+	if (mode == RELOCK_SHARED || relock_token(handle->lock, &handle->token) < 0)
+		handle->token = 0;
+	changed(mount, handle->entry);
+	return 0;
+}
+
+static int downgrade(struct mount *mount, struct handle *handle)
+{
+	return converted(mount, handle, RELOCK_SHARED,
+			 relock_convert(handle->lock, RELOCK_SHARED, 0));
+}
+
+static int upgrade(struct mount *mount, struct handle *handle)
+{
+	struct entry *entry = handle->entry;
+
+	if (TAILQ_FIRST(&entry->holders) != handle || TAILQ_NEXT(handle, in_holders))
+		return -EAGAIN;
+	return converted(mount, handle, RELOCK_EXCLUSIVE,
+			 relock_convert(handle->lock, RELOCK_EXCLUSIVE, 0));
+}
+
+/* Another call has made the handle hold.  -EAGAIN: not in this mode, and not any
+ * more: as flock(2), it waits for the other mode without the lock. */
+static int serve_holder(struct mount *mount, const struct waiter *waiter)
+{
+	struct handle *handle = waiter->handle;
+	int result = 0;
+
+	if (waiter->mode == RELOCK_SHARED && handle->mode == RELOCK_EXCLUSIVE)
+		result = downgrade(mount, handle);
+	else if (waiter->mode == RELOCK_EXCLUSIVE && handle->mode == RELOCK_SHARED)
+		result = upgrade(mount, handle);
+	if (result == -EAGAIN)
+		end_hold(mount, handle, HOLDS_NOTHING);
+	return result;
+}
+
 /*
  * What can be done at once for the waiter whose turn it is: 0, it holds now;
  * -EAGAIN, it has to wait; other errors are its answer.
@@ -247,6 +300,11 @@ static int serve(struct mount *mount, struct waiter *waiter)
 {
 	struct entry *entry = waiter->handle->entry;
 
+	if (waiter->handle->hold == HOLDS) {
+		int result = serve_holder(mount, waiter);
+		if (result != -EAGAIN || TAILQ_FIRST(&entry->queue) != waiter)
+			return result;
+	}
 	if (entry->in_hand) {
 		if (entry->in_hand_mode == waiter->mode && !must_yield(mount, waiter) &&
 		    pass_on(mount, waiter) == 0)
@@ -261,12 +319,27 @@ static int serve(struct mount *mount, struct waiter *waiter)
 	return take(mount, waiter);
 }
 
+static void enter_queue(struct mount *mount, struct waiter *waiter)
+{
+	struct entry *entry = waiter->handle->entry;
+
+	TAILQ_INSERT_TAIL(&entry->queue, waiter, in_queue);
+	waiter->queued = true;
+	waiter->again = waiter->handle->waiters++ > 0;
+	entry->again_count += waiter->again;
+	entry->waiter_count++;
+	mount->waiting_count++;
+	changed(mount, entry);
+}
+
 static void leave_queue(struct mount *mount, struct waiter *waiter)
 {
 	struct entry *entry = waiter->handle->entry;
 
 	TAILQ_REMOVE(&entry->queue, waiter, in_queue);
 	waiter->queued = false;
+	waiter->handle->waiters--;
+	entry->again_count -= waiter->again;
 	entry->waiter_count--;
 	mount->waiting_count--;
 	changed(mount, entry);
@@ -277,7 +350,8 @@ static void answer(struct mount *mount, struct waiter *waiter, int result)
 	if (result < 0) {
 		mount->answers->refused(waiter, result);
 	} else if (mount->answers->granted(waiter) < 0) {
-		end_hold(mount, waiter->handle, HOLDS_NOTHING);
+		if (waiter->began)
+			end_hold(mount, waiter->handle, HOLDS_NOTHING);
 		mount->answers->abandoned(waiter);
 	}
 }
@@ -292,6 +366,17 @@ static int wait_for_store(struct mount *mount, struct waiter *first)
 	return start_wait(mount, first);
 }
 
+static struct waiter *whose_turn(const struct entry *entry)
+{
+	struct waiter *waiter;
+
+	if (entry->again_count > 0)
+		TAILQ_FOREACH(waiter, &entry->queue, in_queue)
+	if (waiter->handle->hold == HOLDS)
+		return waiter;
+	return TAILQ_FIRST(&entry->queue);
+}
+
 /* Serves those at the head of the queue that can be served, and leaves things
  * as they have to be until something happens again.  The entry may be gone
  * afterwards. */
@@ -303,8 +388,10 @@ static void settle_queue(struct mount *mount, struct entry *entry)
 	 * entry. */
 	entry->pins++;
 	for (;;) {
-		while ((first = TAILQ_FIRST(&entry->queue))) {
+		while ((first = whose_turn(entry))) {
 			int result = serve(mount, first);
+			if (result == -EAGAIN && first != TAILQ_FIRST(&entry->queue))
+				continue; /* it has given up what it held */
 			if (result == -EAGAIN && (result = wait_for_store(mount, first)) == 0)
 				break;
 			leave_queue(mount, first);
@@ -372,11 +459,7 @@ bool grant_request(struct mount *mount, struct waiter *waiter)
 		else
 			result = wait_for_store(mount, waiter);
 		if (result == 0) {
-			TAILQ_INSERT_TAIL(&entry->queue, waiter, in_queue);
-			waiter->queued = true;
-			entry->waiter_count++;
-			mount->waiting_count++;
-			changed(mount, entry);
+			enter_queue(mount, waiter);
 			return true;
 		}
 	}
@@ -419,34 +502,19 @@ static int lose(struct mount *mount, struct handle *handle)
 
 int grant_downgrade(struct mount *mount, struct handle *handle)
 {
-	int result = relock_convert(handle->lock, RELOCK_SHARED, 0);
-	if (result == -ESTALE || result == -ENOENT)
-		return lose(mount, handle);
-	if (result < 0)
-		return result;
-	handle->mode = RELOCK_SHARED;
-	handle->token = 0;
-	changed(mount, handle->entry);
+	int result = downgrade(mount, handle);
+
 	settle_queue(mount, handle->entry);
-	return 0;
+	return result;
 }
 
 int grant_upgrade(struct mount *mount, struct handle *handle)
 {
-	struct entry *entry = handle->entry;
+	int result = upgrade(mount, handle);
 
-	if (TAILQ_FIRST(&entry->holders) != handle || TAILQ_NEXT(handle, in_holders))
-		return -EAGAIN;
-	int result = relock_convert(handle->lock, RELOCK_EXCLUSIVE, 0);
-	if (result == -ESTALE || result == -ENOENT)
-		return lose(mount, handle);
-	if (result < 0)
-		return result;
-	handle->mode = RELOCK_EXCLUSIVE;
-	if (relock_token(handle->lock, &handle->token) < 0)
-		handle->token = 0;
-	changed(mount, entry);
-	return 0;
+	if (result == -ESTALE)
+		settle_queue(mount, handle->entry);
+	return result;
 }
 
 bool grant_break(struct mount *mount, struct entry *entry, const struct process *by)
