@@ -167,7 +167,7 @@ void entry_settle(struct mount *mount, struct entry *entry)
 		    entry->pins > 0;
 	struct timespec now;
 
-	if (!used && entry->lookups == 0) {
+	if (!used && entry->lookups == 0 && !entry->idle) {
 		entry_free(mount, entry);
 		return;
 	}

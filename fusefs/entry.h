@@ -35,7 +35,8 @@ struct handle {
 	struct table_node by_id;
 	struct entry *entry;
 	LIST_ENTRY(handle) in_entry;
-	int access; /* O_RDONLY, O_WRONLY or O_RDWR */
+	unsigned waiters; /* those queued that want it to hold: more than one only by flock(2) */
+	int access;       /* O_RDONLY, O_WRONLY or O_RDWR */
 	struct ledger_handle *kept;
 
 	enum hold hold;
@@ -66,6 +67,8 @@ struct waiter {
 	bool by_open; /* an open(2) is never let wait for itself */
 	bool no_wait;
 	bool queued;
+	bool again; /* queued while another one of the same handle was */
+	bool began; /* the hold of its handle */
 	struct process process;
 	uint64_t number; /* of the request, for the ledger; 0: not kept there */
 	uint8_t wish;    /* the front end's, and kept for it */
@@ -79,7 +82,7 @@ struct entry {
 	/* In the order of their grant.  More than one only if all are shared. */
 	TAILQ_HEAD(holder_list, handle) holders;
 	TAILQ_HEAD(waiter_list, waiter) queue;
-	size_t waiter_count;
+	size_t waiter_count, again_count;
 	/* See grant.c. */
 	relock_lock *in_hand;
 	enum relock_mode in_hand_mode;
@@ -124,7 +127,9 @@ struct mount {
 	struct table entries_by_id, entries_by_name, handles;
 	uint64_t last_id;
 	size_t held_count, waiting_count;
-	/* Names known to the kernel and to nobody else, longest so first. */
+	/* Names that nobody uses, longest so first: the kernel may know them still,
+	 * and who has locked a name once may do so again.  The kernel itself
+	 * forgets a name, when the lock is free, upon each new open of it. */
 	TAILQ_HEAD(entry_list, entry) idle;
 	size_t idle_count;
 };
@@ -163,8 +168,8 @@ bool entry_is_held(const struct entry *entry);
 bool entry_is_history(const struct entry *entry);
 /* The name as it is in its folder: that of the lock. */
 const char *entry_lock_name(const struct entry *entry);
-/* To be called when something has ended that kept an entry: frees it if it was
- * the last, or makes it idle if the kernel alone still knows it. */
+/* To be called when something has ended that kept an entry: makes it idle if the
+ * kernel alone still knows it, or else frees it, unless it is idle already. */
 void entry_settle(struct mount *mount, struct entry *entry);
 /* It is on the way out: not idle any more, until it is used again. */
 void entry_leave_idle(struct mount *mount, struct entry *entry);

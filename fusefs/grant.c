@@ -13,6 +13,10 @@
  * is started while the lock is still held, and when its thread sleeps in the
  * kernel the lock is released.  The kernel wakes those who wait for one lock
  * in the order they came, so all who were there before have their turn.
+ *
+ * Threads, or a parent and its children, may call flock(2) at the same time on
+ * one open file description.  When it holds, by the first of these calls, the
+ * others are conversions of what it holds, as in flock(2), and it is their turn.
  */
 #include "grant.h"
 
@@ -126,6 +130,7 @@ static void begin_hold(struct mount *mount, struct waiter *waiter, relock_lock *
 	struct handle *handle = waiter->handle;
 	struct entry *entry = handle->entry;
 
+	waiter->began = true;
 	handle->hold = HOLDS;
 	handle->mode = waiter->mode;
 	handle->holder = waiter->process;
@@ -278,6 +283,61 @@ static int take(struct mount *mount, struct waiter *waiter)
 	return 0;
 }
 
+/* The store has converted the handle's hold, or says that it is over. */
+static int converted(struct mount *mount, struct handle *handle, enum relock_mode mode, int result)
+{
+	if (result == -ESTALE || result == -ENOENT) {
+		end_hold(mount, handle, HOLD_BROKEN);
+		return -ESTALE;
+	}
+	if (result < 0)
+		return result;
+	handle->mode = mode;
+	if (mode == RELOCK_SHARED || relock_token(handle->lock, &handle->token) < 0)
+		handle->token = 0;
+	changed(mount, handle->entry);
+	return 0;
+}
+
+static int downgrade(struct mount *mount, struct handle *handle)
+{
+	/* In the ledger first: who is taken up as shared becomes it. */
+	keep_mode(handle, RELOCK_SHARED);
+	int result = relock_convert(handle->lock, RELOCK_SHARED, 0);
+	if (result < 0)
+		keep_mode(handle, RELOCK_EXCLUSIVE);
+	return converted(mount, handle, RELOCK_SHARED, result);
+}
+
+static int upgrade(struct mount *mount, struct handle *handle)
+{
+	struct entry *entry = handle->entry;
+
+	if (TAILQ_FIRST(&entry->holders) != handle || TAILQ_NEXT(handle, in_holders))
+		return -EAGAIN;
+	int result = converted(mount, handle, RELOCK_EXCLUSIVE,
+			       relock_convert(handle->lock, RELOCK_EXCLUSIVE, 0));
+	if (result == 0)
+		keep_mode(handle, RELOCK_EXCLUSIVE);
+	return result;
+}
+
+/* Another call has made the handle hold.  -EAGAIN: not in this mode, and not any
+ * more: as flock(2), it waits for the other mode without the lock. */
+static int serve_holder(struct mount *mount, const struct waiter *waiter)
+{
+	struct handle *handle = waiter->handle;
+	int result = 0;
+
+	if (waiter->mode == RELOCK_SHARED && handle->mode == RELOCK_EXCLUSIVE)
+		result = downgrade(mount, handle);
+	else if (waiter->mode == RELOCK_EXCLUSIVE && handle->mode == RELOCK_SHARED)
+		result = upgrade(mount, handle);
+	if (result == -EAGAIN)
+		end_hold(mount, handle, HOLDS_NOTHING);
+	return result;
+}
+
 /*
  * What can be done at once for the waiter whose turn it is: 0, it holds now;
  * -EAGAIN, it has to wait; other errors are its answer.
@@ -286,6 +346,11 @@ static int serve(struct mount *mount, struct waiter *waiter)
 {
 	struct entry *entry = waiter->handle->entry;
 
+	if (waiter->handle->hold == HOLDS) {
+		int result = serve_holder(mount, waiter);
+		if (result != -EAGAIN || TAILQ_FIRST(&entry->queue) != waiter)
+			return result;
+	}
 	if (entry->in_hand) {
 		if (entry->in_hand_mode == waiter->mode && !must_yield(mount, waiter) &&
 		    pass_on(mount, waiter) == 0)
@@ -318,6 +383,8 @@ static void enter_queue(struct mount *mount, struct waiter *waiter)
 
 	TAILQ_INSERT_TAIL(&entry->queue, waiter, in_queue);
 	waiter->queued = true;
+	waiter->again = waiter->handle->waiters++ > 0;
+	entry->again_count += waiter->again;
 	entry->waiter_count++;
 	mount->waiting_count++;
 	changed(mount, entry);
@@ -331,6 +398,8 @@ static void leave_queue(struct mount *mount, struct waiter *waiter)
 	ledger_remove_waiter(mount->ledger, waiter->kept);
 	waiter->kept = NULL;
 	waiter->queued = false;
+	waiter->handle->waiters--;
+	entry->again_count -= waiter->again;
 	entry->waiter_count--;
 	mount->waiting_count--;
 	changed(mount, entry);
@@ -341,7 +410,8 @@ static void answer(struct mount *mount, struct waiter *waiter, int result)
 	if (result < 0) {
 		mount->answers->refused(waiter, result);
 	} else if (mount->answers->granted(waiter) < 0) {
-		end_hold(mount, waiter->handle, HOLDS_NOTHING);
+		if (waiter->began)
+			end_hold(mount, waiter->handle, HOLDS_NOTHING);
 		mount->answers->abandoned(waiter);
 	}
 }
@@ -356,6 +426,17 @@ static int wait_for_store(struct mount *mount, struct waiter *first)
 	return start_wait(mount, first);
 }
 
+static struct waiter *whose_turn(const struct entry *entry)
+{
+	struct waiter *waiter;
+
+	if (entry->again_count > 0)
+		TAILQ_FOREACH(waiter, &entry->queue, in_queue)
+	if (waiter->handle->hold == HOLDS)
+		return waiter;
+	return TAILQ_FIRST(&entry->queue);
+}
+
 /* Serves those at the head of the queue that can be served, and leaves things
  * as they have to be until something happens again.  The entry may be gone
  * afterwards. */
@@ -367,8 +448,10 @@ static void settle_queue(struct mount *mount, struct entry *entry)
 	 * entry. */
 	entry->pins++;
 	while (!mount->is_recovering) {
-		while ((first = TAILQ_FIRST(&entry->queue))) {
+		while ((first = whose_turn(entry))) {
 			int result = serve(mount, first);
+			if (result == -EAGAIN && first != TAILQ_FIRST(&entry->queue))
+				continue; /* it has given up what it held */
 			if (result == -EAGAIN && (result = wait_for_store(mount, first)) == 0)
 				break;
 			leave_queue(mount, first);
@@ -417,10 +500,9 @@ static bool waits_for_itself(const struct mount *mount, const struct waiter *wai
 	const struct entry *entry = waiter->handle->entry;
 	const struct handle *handle;
 
-	if (!waiter->process.single_threaded)
-		return false;
 	TAILQ_FOREACH(handle, &entry->holders, in_holders)
 	if (process_is_same(&handle->holder, &waiter->process) &&
+	    process_is_single_threaded(&waiter->process) &&
 	    process_has_open(&waiter->process, mount->device, entry_id(entry)))
 		return true;
 	return false;
@@ -482,39 +564,19 @@ static int lose(struct mount *mount, struct handle *handle)
 
 int grant_downgrade(struct mount *mount, struct handle *handle)
 {
-	/* In the ledger first: who is taken up as shared becomes it. */
-	keep_mode(handle, RELOCK_SHARED);
-	int result = relock_convert(handle->lock, RELOCK_SHARED, 0);
-	if (result < 0)
-		keep_mode(handle, RELOCK_EXCLUSIVE);
-	if (result == -ESTALE || result == -ENOENT)
-		return lose(mount, handle);
-	if (result < 0)
-		return result;
-	handle->mode = RELOCK_SHARED;
-	handle->token = 0;
-	changed(mount, handle->entry);
+	int result = downgrade(mount, handle);
+
 	settle_queue(mount, handle->entry);
-	return 0;
+	return result;
 }
 
 int grant_upgrade(struct mount *mount, struct handle *handle)
 {
-	struct entry *entry = handle->entry;
+	int result = upgrade(mount, handle);
 
-	if (TAILQ_FIRST(&entry->holders) != handle || TAILQ_NEXT(handle, in_holders))
-		return -EAGAIN;
-	int result = relock_convert(handle->lock, RELOCK_EXCLUSIVE, 0);
-	if (result == -ESTALE || result == -ENOENT)
-		return lose(mount, handle);
-	if (result < 0)
-		return result;
-	handle->mode = RELOCK_EXCLUSIVE;
-	if (relock_token(handle->lock, &handle->token) < 0)
-		handle->token = 0;
-	keep_mode(handle, RELOCK_EXCLUSIVE);
-	changed(mount, entry);
-	return 0;
+	if (result == -ESTALE)
+		settle_queue(mount, handle->entry);
+	return result;
 }
 
 /* A request to break that comes a second time must not break what has been

@@ -42,8 +42,8 @@ static int64_t now(void)
 	return time.tv_sec * RELOCK_SECOND + time.tv_nsec;
 }
 
-/* Makes the kernel forget names that have been idle; the entry goes with the
- * FORGET that follows. */
+/* Ends names that have been idle.  Those that the kernel knows it is made to
+ * forget; the entry goes with the FORGET that follows. */
 static void forget_idle_names(struct server *server)
 {
 	struct mount *mount = &server->mount;
@@ -53,8 +53,12 @@ static void forget_idle_names(struct server *server)
 	while ((entry = TAILQ_FIRST(&mount->idle)) &&
 	       (mount->idle_count > IDLE_MOST || entry->idle_since <= latest)) {
 		entry_leave_idle(mount, entry);
-		invalidator_add(server->invalidator, entry_is_history(entry) ? HISTORY_ID : ROOT_ID,
-				entry_lock_name(entry), entry_id(entry));
+		if (entry->lookups > 0)
+			invalidator_add(server->invalidator,
+					entry_is_history(entry) ? HISTORY_ID : ROOT_ID,
+					entry_lock_name(entry), entry_id(entry));
+		else
+			entry_settle(mount, entry);
 	}
 }
 

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <sys/file.h>
 
+#include "callers.h"
 #include "grant.h"
 #include "history.h"
 #include "promise.h"
@@ -183,7 +184,8 @@ static void ask(fuse_req_t request, enum wish wish, struct handle *handle, enum 
 		.wish = wish,
 		.request = request,
 	};
-	process_of_thread(&parked->waiter.process, context->pid, context->uid, context->gid);
+	callers_find(server->callers, &parked->waiter.process, context->pid, context->uid,
+		     context->gid);
 	if (grant_request(&server->mount, &parked->waiter))
 		fuse_req_interrupt_func(request, interrupted, parked);
 }

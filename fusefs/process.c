@@ -59,7 +59,7 @@ static void parse_stat(struct process *process, const char *text)
 void process_of_thread(struct process *ret, pid_t thread, uid_t uid, gid_t gid)
 {
 	char text[4096];
-	long group, threads;
+	long group;
 
 	*ret = (struct process){.thread = thread, .uid = uid, .gid = gid};
 	/* The name comes first in status and is escaped by the kernel: it can
@@ -68,9 +68,17 @@ void process_of_thread(struct process *ret, pid_t thread, uid_t uid, gid_t gid)
 	    !number_after(text, "\nTgid:", &group))
 		return;
 	ret->pid = (pid_t)group;
-	ret->single_threaded = number_after(text, "\nThreads:", &threads) && threads == 1;
 	if (read_proc(ret->pid, "stat", text, sizeof text))
 		parse_stat(ret, text);
+}
+
+bool process_is_single_threaded(const struct process *process)
+{
+	char text[4096];
+	long threads;
+
+	return process->pid != 0 && read_proc(process->pid, "status", text, sizeof text) &&
+	       number_after(text, "\nThreads:", &threads) && threads == 1;
 }
 
 bool process_is_same(const struct process *a, const struct process *b)

@@ -24,12 +24,14 @@ struct process {
 	uint64_t start_time; /* 0: not known */
 	uid_t uid;
 	gid_t gid;
-	bool single_threaded;
 	char command[16]; /* as in /proc/PID/comm; empty: not known */
 };
 
 /* Never fails: what cannot be found out stays unknown. */
 void process_of_thread(struct process *ret, pid_t thread, uid_t uid, gid_t gid);
+
+/* It has one thread, as far as can be known. */
+bool process_is_single_threaded(const struct process *process);
 
 bool process_is_same(const struct process *a, const struct process *b);
 

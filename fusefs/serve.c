@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "callers.h"
 #include "errand.h"
 #include "grant.h"
 #include "invalidate.h"
@@ -188,12 +189,13 @@ static int make_server(struct server *server, const struct serving *serving, rel
 	server->permissions = serving->permissions;
 	server->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	server->promises = promises_new(serving->ledger);
+	server->callers = callers_new();
 	struct store_waits *waits = store_waits_new(server->wake);
 	mount_init(&server->mount, store, serving->mountpoint, waits, &open_answers);
 	server->mount.ledger = serving->ledger;
 	if (serving->ledger)
 		join_supervisor(server);
-	return server->wake >= 0 && server->promises && waits ? 0 : -ENOMEM;
+	return server->wake >= 0 && server->promises && server->callers && waits ? 0 : -ENOMEM;
 }
 
 static void end_server(struct server *server)
@@ -202,6 +204,7 @@ static void end_server(struct server *server)
 	mount_end(&server->mount);
 	store_waits_free(server->mount.waits);
 	promises_free(server->promises);
+	callers_free(server->callers);
 	if (server->wake >= 0)
 		close(server->wake);
 }

@@ -33,6 +33,7 @@ struct server {
 	struct fuse_session *session;
 	int wake; /* eventfd: some other thread has something for this one */
 	struct promises *promises;
+	struct callers *callers;
 	struct errands *looks, *breaks;
 	struct invalidator *invalidator;
 	struct table listings; /* open directories, see look.c */

@@ -237,9 +237,16 @@ int lock_file_probe(relock_lock *lock)
 	const struct file_store *store = file_store_of(lock->store);
 	__attribute__((cleanup(snapshot_free))) struct snapshot snapshot = {0};
 	__attribute__((cleanup(file_look_end))) struct file_look look = {.fd = -1};
+	struct file_lock *file = file_lock_of(lock);
+	int result;
 
-	int result =
-		lock_file_open_existing(store, lock->name, &look.fd, &look.writable, &look.status);
+	/* The file is open already, from the last hold. */
+	if (file->fd >= 0 && lock_file_is_current(store, file, lock->name) == 1) {
+		result = store->primitive->test(file->fd, &look.mode);
+		if (result != -ENOSYS)
+			return result == 1 ? -EAGAIN : result;
+	}
+	result = lock_file_open_existing(store, lock->name, &look.fd, &look.writable, &look.status);
 	if (result < 0)
 		return result == -ENOENT ? 0 : result;
 	file_id_of(look.fd, &look.id);

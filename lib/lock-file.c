@@ -61,7 +61,7 @@ static int quick_fstat(int fd, struct stat *ret)
  * had changed within the last ticks when its times were read may change again
  * without a difference; such times are not kept (git calls this "racy").
  */
-static int entry_is_ours(const struct file_store *store, struct file_lock *file, const char *name)
+int lock_file_is_current(const struct file_store *store, struct file_lock *file, const char *name)
 {
 	const int64_t racy = 50 * RELOCK_MILLISECOND;
 	struct stat folder, entry;
@@ -165,7 +165,7 @@ int lock_file_acquire(relock_lock *lock, const struct grant *grant)
 		result = set_mode(store->primitive, file, mode, grant);
 		if (result < 0)
 			return result;
-		result = entry_is_ours(store, file, lock->name);
+		result = lock_file_is_current(store, file, lock->name);
 		if (result == 1) {
 			result = no_orphan(lock, grant);
 			if (result == 0)
@@ -211,7 +211,7 @@ static int check_held(relock_lock *lock, const struct grant *grant, enum hold_mo
 		result = set_mode(store->primitive, file, mode, grant);
 	if (result == 0)
 		result = check_broken(lock);
-	if (result == 0 && entry_is_ours(store, file, lock->name) == 0)
+	if (result == 0 && lock_file_is_current(store, file, lock->name) == 0)
 		result = -ESTALE;
 	return result == -EAGAIN ? -ESTALE : result;
 }
@@ -262,7 +262,7 @@ int lock_file_check(relock_lock *lock)
 	struct file_lock *file = file_lock_of(lock);
 
 	int result = check_broken(lock);
-	if (result < 0 || entry_is_ours(file_store_of(lock->store), file, lock->name) != 0)
+	if (result < 0 || lock_file_is_current(file_store_of(lock->store), file, lock->name) != 0)
 		return result;
 	lock_file_close(file);
 	return failed(-ESTALE, "%s: the lock file was removed or replaced by somebody else",

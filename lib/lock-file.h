@@ -37,7 +37,7 @@ struct lock_primitive {
 struct file_store {
 	int dir_fd;
 	bool any_folder;
-	bool stamps; /* the folder's times can be trusted, see entry_is_ours() */
+	bool stamps; /* the folder's times can be trusted, see lock_file_is_current() */
 	const struct lock_primitive *primitive;
 	atomic_uint walks_in_vain;     /* see orphan.c */
 	_Atomic int64_t no_walk_until; /* CLOCK_MONOTONIC */
@@ -114,6 +114,9 @@ int lock_file_prune(relock_store *store, const char *name, int64_t age);
 	.mark_broken = lock_file_mark_broken, .info = lock_file_info, .token = lock_file_token,    \
 	.fd = lock_file_fd, .probe = lock_file_probe, .look = lock_file_look,                      \
 	.each_name = lock_file_each_name, .break_hold = lock_file_break, .prune = lock_file_prune
+
+/* The name still leads to the open file: 1, or 0 if not. */
+int lock_file_is_current(const struct file_store *store, struct file_lock *file, const char *name);
 
 /* lock-file-open.c */
 

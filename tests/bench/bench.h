@@ -44,7 +44,7 @@ int bench_file(const char *folder, const char *name);
 
 /*
  * librelock looks at the folder's times instead of the name's entry, once
- * these are older than 50 ms (lib/lock-file.c, entry_is_ours()): waits for
+ * these are older than 50 ms (lib/lock-file.c, lock_file_is_current()): waits for
  * that, locking and unlocking.
  */
 void bench_warm_up(relock_lock *lock);

@@ -119,7 +119,7 @@ static int teardown(void **state)
 	return 0;
 }
 
-static struct asker *ask(enum relock_mode mode, bool no_wait)
+static struct asker *ask_with(struct handle *handle, enum relock_mode mode, bool no_wait)
 {
 	struct asker *asker = &bench->askers[bench->count++];
 
@@ -127,10 +127,24 @@ static struct asker *ask(enum relock_mode mode, bool no_wait)
 	asker->waiter.mode = mode;
 	asker->waiter.no_wait = no_wait;
 	asker->waiter.process = (struct process){.pid = (pid_t)bench->count, .command = "asker"};
-	assert_int_equal(handle_new(&asker->waiter.handle, &bench->mount, bench->entry, O_RDWR), 0);
+	asker->waiter.handle = handle;
 	bool parked = grant_request(&bench->mount, &asker->waiter);
 	assert_true(parked == (asker->answer == UNANSWERED));
 	return asker;
+}
+
+static struct asker *ask(enum relock_mode mode, bool no_wait)
+{
+	struct handle *handle;
+
+	assert_int_equal(handle_new(&handle, &bench->mount, bench->entry, O_RDWR), 0);
+	return ask_with(handle, mode, no_wait);
+}
+
+/* Another thread, through the same descriptor. */
+static struct asker *ask_again(const struct asker *asker, enum relock_mode mode)
+{
+	return ask_with(asker->waiter.handle, mode, false);
 }
 
 static void release(struct asker *asker)
@@ -243,6 +257,88 @@ static void who_is_gone_is_passed_over(void **state)
 	assert_int_equal(gone->answer, -ENOENT);
 	assert_int_equal(next->answer, 0);
 	assert_int_equal(bench->mount.held_count, 1);
+}
+
+static size_t count_holders(void)
+{
+	const struct handle *handle;
+	size_t count = 0;
+
+	TAILQ_FOREACH(handle, &bench->entry->holders, in_holders)
+	count++;
+	return count;
+}
+
+/* flock(2) by several threads, or a parent and its children, on one open file
+ * description is one holder; none of the calls waits for another. */
+static void one_description_asks_again(void **state)
+{
+	const enum relock_mode modes[] = {RELOCK_SHARED, RELOCK_EXCLUSIVE};
+
+	for (size_t i = 0; i < 2; i++) {
+		struct asker *holder = ask(RELOCK_EXCLUSIVE, false);
+		struct asker *first = ask(modes[i], false);
+		struct asker *between = ask(RELOCK_EXCLUSIVE, false);
+		struct asker *second = ask_again(first, modes[i]);
+		struct asker *third = ask_again(first, modes[i]);
+		release(holder);
+		assert_int_equal(first->answer, 0);
+		assert_int_equal(second->answer, 0);
+		assert_int_equal(third->answer, 0);
+		assert_int_equal(between->answer, UNANSWERED);
+		assert_int_equal(count_holders(), 1);
+		release(first);
+		assert_int_equal(between->answer, 0);
+		release(between);
+		assert_false(entry_is_held(bench->entry));
+		assert_int_equal(bench->mount.held_count, 0);
+	}
+}
+
+static void one_description_asks_for_both_modes(void **state)
+{
+	struct asker *holder = ask(RELOCK_EXCLUSIVE, false);
+	struct asker *first = ask(RELOCK_EXCLUSIVE, false);
+	struct asker *second = ask_again(first, RELOCK_SHARED);
+
+	/* The second converts what the first one got. */
+	release(holder);
+	assert_int_equal(first->answer, 0);
+	assert_int_equal(second->answer, 0);
+	assert_int_equal(first->waiter.handle->mode, RELOCK_SHARED);
+	/* Another shares it, so that a conversion has to give it up and wait. */
+	struct asker *other = ask(RELOCK_SHARED, false);
+	assert_int_equal(other->answer, 0);
+	release(first);
+	struct asker *writer = ask(RELOCK_EXCLUSIVE, false);
+	struct asker *third = ask_again(first, RELOCK_SHARED);
+	struct asker *fourth = ask_again(first, RELOCK_EXCLUSIVE);
+	release(other);
+	assert_int_equal(writer->answer, 0);
+	release(writer);
+	assert_int_equal(third->answer, 0);
+	assert_int_equal(fourth->answer, 0);
+	assert_int_equal(count_holders(), 1);
+	assert_int_equal(first->waiter.handle->mode, RELOCK_EXCLUSIVE);
+	release(first);
+	assert_int_equal(bench->mount.held_count, 0);
+	assert_int_equal(bench->entry->again_count, 0);
+}
+
+/* The first call has returned; that the second one is killed changes nothing. */
+static void one_of_two_calls_is_killed(void **state)
+{
+	struct asker *holder = ask(RELOCK_EXCLUSIVE, false);
+	struct asker *first = ask(RELOCK_EXCLUSIVE, false);
+	struct asker *second = ask_again(first, RELOCK_EXCLUSIVE);
+
+	second->is_gone = true;
+	release(holder);
+	assert_int_equal(first->answer, 0);
+	assert_int_equal(second->answer, -ENOENT);
+	assert_int_equal(count_holders(), 1);
+	release(first);
+	assert_false(entry_is_held(bench->entry));
 }
 
 static void a_break_tells_the_holder_and_serves_the_next(void **state)
@@ -384,8 +480,21 @@ static void names_idle_and_forgotten(void **state)
 	assert_ptr_equal(entry_get(mount, "other"), other);
 	entry_forget(mount, other, 1);
 	assert_ptr_equal(entry_of_id(mount, id), other);
+	/* Whoever used it may come again. */
 	entry_forget(mount, other, 1);
+	assert_ptr_equal(entry_find(mount, "other"), other);
+	entry_leave_idle(mount, other);
+	entry_settle(mount, other);
 	assert_null(entry_of_id(mount, id));
+	assert_null(entry_find(mount, "other"));
+	assert_int_equal(mount->idle_count, 0);
+
+	/* A name that the kernel was told to forget is not kept any longer. */
+	other = entry_get(mount, "other");
+	other->lookups = 1;
+	entry_settle(mount, other);
+	entry_leave_idle(mount, other);
+	entry_forget(mount, other, 1);
 	assert_null(entry_find(mount, "other"));
 	assert_int_equal(mount->idle_count, 0);
 }
@@ -440,6 +549,9 @@ int main(void)
 		CASE(shared_together_and_behind_an_exclusive_one),
 		CASE(a_writer_that_leaves_lets_the_shared_ones_behind_it_in),
 		CASE(who_is_gone_is_passed_over),
+		CASE(one_description_asks_again),
+		CASE(one_description_asks_for_both_modes),
+		CASE(one_of_two_calls_is_killed),
 		CASE(a_break_tells_the_holder_and_serves_the_next),
 		CASE(upgrade_and_downgrade),
 		CASE(outside_holders_are_waited_for),

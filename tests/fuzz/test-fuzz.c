@@ -175,12 +175,14 @@ int main(void)
 	static const struct fuzzing escape = {fuzz_escape, "escape", 20000, 80};
 	static const struct fuzzing slot = {fuzz_slot, "slot", 20000, 2 * 4608};
 	static const struct fuzzing lock_file = {fuzz_lock_file, "slot", 2000, 2 * 4608};
+	static const struct fuzzing requests = {fuzz_operations, "operations", 1000, 80};
 	static const struct fuzzing policy = {fuzz_policy, "policy", 20000, 80};
 	const struct CMUnitTest tests[] = {
 		{"lock lines", survives, NULL, NULL, (void *)&lock_line},
 		{"escaping", survives, NULL, NULL, (void *)&escape},
 		{"slots", survives, NULL, NULL, (void *)&slot},
 		{"lock files", survives, NULL, NULL, (void *)&lock_file},
+		{"requests", survives, NULL, NULL, (void *)&requests},
 		{"policies", survives, NULL, NULL, (void *)&policy},
 	};
 
