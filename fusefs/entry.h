@@ -30,7 +30,8 @@ struct handle {
 	struct table_node by_id;
 	struct entry *entry;
 	LIST_ENTRY(handle) in_entry;
-	int access; /* O_RDONLY, O_WRONLY or O_RDWR */
+	int access;   /* O_RDONLY, O_WRONLY or O_RDWR */
+	pid_t thread; /* that opened it; 0: out of sight */
 
 	enum hold hold;
 	/* The rest of the hold, valid while it HOLDS. */
@@ -41,6 +42,8 @@ struct handle {
 	uint64_t token; /* 0: none */
 	char *info;     /* NULL: none */
 	size_t info_length;
+	int descriptor;      /* the holder's, where it was last seen; -1: not known */
+	struct heirs *heirs; /* see heirs.h; NULL: the holder has it, or it is not known */
 	TAILQ_ENTRY(handle) in_holders;
 
 	/* What a reader sees, from its read at offset 0 on. */

@@ -92,6 +92,7 @@ static void begin_hold(struct mount *mount, struct waiter *waiter, relock_lock *
 	handle->hold = HOLDS;
 	handle->mode = waiter->mode;
 	handle->holder = waiter->process;
+	handle->descriptor = -1;
 	handle->lock = lock;
 	handle->since = now();
 	if (relock_token(lock, &handle->token) < 0)
@@ -113,6 +114,8 @@ static void end_hold(struct mount *mount, struct handle *handle, enum hold after
 	free(handle->info);
 	handle->info = NULL;
 	handle->info_length = 0;
+	free(handle->heirs);
+	handle->heirs = NULL;
 	TAILQ_REMOVE(&entry->holders, handle, in_holders);
 	mount->held_count--;
 	if (entry_is_held(entry) || entry->in_hand) {

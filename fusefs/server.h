@@ -11,6 +11,7 @@
  *	break.c        UNLINK
  *	------------   below this line nothing knows FUSE
  *	grant.c        who holds and who is next
+ *	heirs.c        who has it open, if not who opened it
  *	entry.c        names and handles
  *	relock.h       the store
  */
