@@ -13,6 +13,7 @@
  * does something, and the test tries what it could have had.
  */
 #include "fixture.h"
+#include "pass-fd.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -126,38 +127,6 @@ __attribute__((noreturn)) static void serve_sharer(struct peer *self, int fd)
 		peer_say(self, act_on(fd, (enum act)(peer_hear(self) - ACT), self));
 }
 
-static void send_fd(int socket, int fd)
-{
-	char byte = 0, control[CMSG_SPACE(sizeof fd)] = {0};
-	struct iovec data = {&byte, 1};
-	struct msghdr message = {.msg_iov = &data,
-				 .msg_iovlen = 1,
-				 .msg_control = control,
-				 .msg_controllen = sizeof control};
-	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-
-	header->cmsg_level = SOL_SOCKET;
-	header->cmsg_type = SCM_RIGHTS;
-	header->cmsg_len = CMSG_LEN(sizeof fd);
-	memcpy(CMSG_DATA(header), &fd, sizeof fd);
-	(void)!sendmsg(socket, &message, 0);
-}
-
-static int receive_fd(int socket)
-{
-	char byte, control[CMSG_SPACE(sizeof(int))] = {0};
-	struct iovec data = {&byte, 1};
-	struct msghdr message = {.msg_iov = &data,
-				 .msg_iovlen = 1,
-				 .msg_control = control,
-				 .msg_controllen = sizeof control};
-	int fd = -1;
-
-	if (recvmsg(socket, &message, MSG_CMSG_CLOEXEC) == 1 && CMSG_FIRSTHDR(&message))
-		memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof fd);
-	return fd;
-}
-
 /* A process that gets its descriptor from an unrelated one, or opens itself. */
 static int stranger_main(struct peer *self, void *argument)
 {
@@ -187,7 +156,7 @@ static pid_t share(const struct party *party, int fd, int *ret_duplicate)
 		child = (pid_t)syscall(SYS_clone, CLONE_FILES | SIGCHLD, NULL, NULL, NULL, NULL);
 		break;
 	case PASSED:
-		send_fd(party->passing[1], fd);
+		pass_fd(party->passing[1], fd);
 		return 0;
 	default:
 		return 0;
