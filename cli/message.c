@@ -96,6 +96,9 @@ static void print_holder(FILE *out, const struct relock_holder *holder, int64_t 
 
 	if (holder->pid > 0)
 		fprintf(out, "pid %d", (int)holder->pid);
+	else if (holder->presence == RELOCK_ENDED && holder->opener > 0)
+		fprintf(out, "whoever has the descriptor of pid %d, which has ended",
+			(int)holder->opener);
 	else
 		fputs("a process that is out of sight", out);
 	if (holder->command) {

@@ -8,14 +8,35 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cleanup.h"
 #include "json.h"
+#include "message.h"
 
 struct nesting {
+	const struct relock_status *status;
 	struct json_object *lock;
 	struct json_object *holders; /* NULL: none so far */
 	struct json_object *holder;  /* the one being filled */
 	size_t holder_number;
 };
+
+static void add_open_by(struct json_object *object, const struct relock_holder *holder)
+{
+	struct json_object *array = json_add_array(object, "open-by");
+
+	for (size_t i = 0; i < holder->open_by_count; i++) {
+		const struct relock_kernel_process *process = &holder->open_by[i];
+		struct json_object *json = json_new();
+
+		json_add_signed(json, "pid", process->pid);
+		if (process->command) {
+			CLEANUP_FREE char *command = printable(process->command);
+
+			json_add_text(json, "command", command);
+		}
+		json_append(array, json);
+	}
+}
 
 static int add_pair(const struct relock_pair *pair, void *argument)
 {
@@ -34,7 +55,9 @@ static int add_pair(const struct relock_pair *pair, void *argument)
 		}
 		object = nesting->holder;
 	}
-	if (pair->is_number)
+	if (strcmp(pair->key, "open-by") == 0)
+		add_open_by(object, &nesting->status->holders[pair->holder - 1]);
+	else if (pair->is_number)
 		json_add_number(object, pair->key, strtoumax(pair->value, NULL, 10));
 	else
 		json_add_text(object, pair->key, pair->value);
@@ -43,7 +66,7 @@ static int add_pair(const struct relock_pair *pair, void *argument)
 
 struct json_object *status_json(const struct relock_status *status)
 {
-	struct nesting nesting = {.lock = json_new()};
+	struct nesting nesting = {.status = status, .lock = json_new()};
 
 	relock_status_each(status, add_pair, &nesting);
 	if (!nesting.holders)

@@ -66,6 +66,16 @@ static void answer(struct look *look)
 	free(bytes);
 }
 
+static bool is_dear(const char *key)
+{
+	static const char *const keys[] = {"waiters", "pid", "started", "process", "open-by"};
+
+	for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+		if (strcmp(key, keys[i]) == 0)
+			return true;
+	return false;
+}
+
 /* `key` is NULL for the list of all. */
 static void send(fuse_req_t request, struct entry *entry, const char *key, size_t size)
 {
@@ -80,7 +90,7 @@ static void send(fuse_req_t request, struct entry *entry, const char *key, size_
 		.request = request,
 		.entry = entry,
 		.answer = answer,
-		.waiters = !key || strcmp(key, "waiters") == 0,
+		.thorough = !key || is_dear(key),
 		.size = size,
 		.key = copy,
 	});

@@ -279,6 +279,7 @@ void handle_free(struct mount *mount, struct handle *handle)
 	LIST_REMOVE(handle, in_entry);
 	table_remove(&mount->handles, &handle->by_id);
 	free(handle->info);
+	free(handle->heirs);
 	free(handle->text);
 	free(handle);
 	entry_settle(mount, entry);

@@ -37,6 +37,7 @@ struct handle {
 	LIST_ENTRY(handle) in_entry;
 	unsigned waiters; /* those queued that want it to hold: more than one only by flock(2) */
 	int access;       /* O_RDONLY, O_WRONLY or O_RDWR */
+	pid_t thread;     /* that opened it; 0: out of sight */
 	struct ledger_handle *kept;
 
 	enum hold hold;
@@ -48,6 +49,8 @@ struct handle {
 	uint64_t token; /* 0: none */
 	char *info;     /* NULL: none */
 	size_t info_length;
+	int descriptor;      /* the holder's, where it was last seen; -1: not known */
+	struct heirs *heirs; /* see heirs.h; NULL: the holder has it, or it is not known */
 	TAILQ_ENTRY(handle) in_holders;
 
 	/* What a reader sees, from its read at offset 0 on. */

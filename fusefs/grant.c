@@ -134,6 +134,7 @@ static void begin_hold(struct mount *mount, struct waiter *waiter, relock_lock *
 	handle->hold = HOLDS;
 	handle->mode = waiter->mode;
 	handle->holder = waiter->process;
+	handle->descriptor = -1;
 	handle->lock = lock;
 	handle->since = now();
 	if (relock_token(lock, &handle->token) < 0)
@@ -157,6 +158,8 @@ static void end_hold(struct mount *mount, struct handle *handle, enum hold after
 	free(handle->info);
 	handle->info = NULL;
 	handle->info_length = 0;
+	free(handle->heirs);
+	handle->heirs = NULL;
 	TAILQ_REMOVE(&entry->holders, handle, in_holders);
 	mount->held_count--;
 	if (entry_is_held(entry) || entry->in_hand) {
@@ -706,6 +709,7 @@ int grant_restore_hold(struct mount *mount, struct handle *handle)
 	handle->hold = HOLDS;
 	handle->mode = kept->mode;
 	handle->holder = kept->holder;
+	handle->thread = kept->holder.thread;
 	handle->since = kept->since;
 	handle->token = kept->token;
 	handle->lock = lock;

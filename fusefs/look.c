@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 
 #include "grant.h"
+#include "heirs.h"
 #include "history.h"
 #include "state.h"
 #include "user.h"
@@ -27,9 +28,13 @@ static void run(struct errand *errand)
 	struct look *look = (struct look *)(void *)errand;
 
 	errand->result = 0;
-	if (look->unknown_user != NO_USER)
+	if (look->unknown_user != NO_USER) {
 		user_resolve(look->unknown_user);
-	else
+		return;
+	}
+	if (look->heirs)
+		heir_search_run(look->heirs);
+	if (look->wants_store)
 		errand->result = relock_status(look->server->mount.store,
 					       entry_lock_name(look->entry), &look->status);
 }
@@ -72,6 +77,7 @@ static void end(struct look *look)
 	struct entry *entry = look->entry;
 
 	relock_status_free(look->status);
+	heir_search_finish(mount, look->heirs);
 	free(look->key);
 	free(look);
 	entry->pins--;
@@ -87,8 +93,15 @@ static void go_on(struct look *look)
 	look->unknown_user = unknown_user(look->entry);
 	if (look->unknown_user == asked)
 		look->unknown_user = NO_USER;
-	if (look->unknown_user != NO_USER ||
-	    (!look->status && (look->waiters || !entry_is_held(look->entry)))) {
+	bool held = entry_is_held(look->entry);
+	look->wants_store = !look->status && (look->thorough || !held);
+	bool wants_heirs =
+		held && !look->knows_heirs && (look->thorough || state_lacks_heirs(look->entry));
+	if (look->unknown_user == NO_USER && wants_heirs) {
+		look->heirs = heir_search_new(&look->server->mount, look->entry);
+		look->knows_heirs = true;
+	}
+	if (look->unknown_user != NO_USER || look->wants_store || look->heirs) {
 		errands_add(look->server->looks, &look->errand);
 		return;
 	}
@@ -104,6 +117,8 @@ static void finish(struct errand *errand)
 {
 	struct look *look = (struct look *)(void *)errand;
 
+	heir_search_finish(&look->server->mount, look->heirs);
+	look->heirs = NULL;
 	if (errand->result < 0) {
 		fuse_reply_err(look->request, -plain_error(errand->result));
 		end(look);
@@ -374,7 +389,7 @@ void look_read(fuse_req_t request, fuse_ino_t id, size_t size, off_t offset,
 			.request = request,
 			.entry = handle->entry,
 			.answer = answer_read,
-			.waiters = true,
+			.thorough = true,
 			.handle = info->fh,
 			.size = size,
 			.offset = offset,

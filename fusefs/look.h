@@ -14,13 +14,15 @@ struct look {
 	uid_t unknown_user;  /* that the run has to ask for */
 	/* The request's own. */
 	void (*answer)(struct look *look);
-	bool waiters; /* those outside the mount are wanted */
+	bool thorough; /* also what is dear: waiters outside the mount, heirs */
 	uint64_t handle;
 	size_t size;
 	off_t offset;
 	char *key;
 
 	struct relock_status *status;
+	struct heir_search *heirs; /* under way */
+	bool wants_store, knows_heirs;
 };
 
 /*

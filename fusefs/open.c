@@ -184,6 +184,8 @@ static void ask(fuse_req_t request, enum wish wish, struct handle *handle, enum 
 		.wish = wish,
 		.request = request,
 	};
+	if (wish != BY_FLOCK)
+		handle->thread = context->pid;
 	callers_find(server->callers, &parked->waiter.process, context->pid, context->uid,
 		     context->gid);
 	if (grant_request(&server->mount, &parked->waiter))
@@ -368,6 +370,7 @@ static void open_to_look(fuse_req_t request, struct entry *entry, struct fuse_fi
 		fuse_reply_err(request, -result);
 		return;
 	}
+	handle->thread = context->pid;
 	describe_open(info, handle);
 	if (fuse_reply_open(request, info) < 0)
 		handle_free(&server->mount, handle);
@@ -431,6 +434,7 @@ static void create_to_look(fuse_req_t request, struct handle *handle, struct fus
 {
 	struct server *server = server_of(request);
 
+	handle->thread = fuse_req_ctx(request)->pid;
 	if (info->flags & O_EXCL && grant_is_held(&server->mount, handle->entry->name)) {
 		fuse_reply_err(request, EEXIST);
 		handle_free(&server->mount, handle);

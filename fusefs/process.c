@@ -48,12 +48,36 @@ static void parse_stat(struct process *process, const char *text)
 		length = sizeof process->command - 1;
 	memcpy(process->command, open + 1, length);
 	process->command[length] = '\0';
-	/* The field after the bracket is the third, the start time field 22. */
+	/* The field after the bracket is the third, the number of threads field
+	 * 20, the start time field 22. */
 	const char *at = end + 1;
-	for (int field = 3; at && field < 22; field++)
+	for (int field = 3; at && field < 22; field++) {
 		at = strchr(at + 1, ' ');
+		if (at && field == 19)
+			process->single_threaded = strtol(at + 1, NULL, 10) <= 1;
+	}
 	if (at)
 		process->start_time = strtoull(at + 1, NULL, 10);
+}
+
+/* "NStgid:	4711	1": its pids from our namespace down to its own. */
+static void find_namespace(struct process *process, const char *text)
+{
+	static const char label[] = "\nNStgid:\t";
+	const char *line = strstr(text, label);
+	char path[64];
+	struct stat status;
+
+	if (!line)
+		return;
+	line += sizeof label - 1;
+	const char *last = memrchr(line, '\t', strcspn(line, "\n"));
+	if (!last)
+		return;
+	process->namespace_pid = (pid_t)strtol(last + 1, NULL, 10);
+	snprintf(path, sizeof path, "/proc/%d/ns/pid", (int)process->pid);
+	if (stat(path, &status) == 0)
+		process->pid_namespace = (uint32_t)status.st_ino;
 }
 
 void process_of_thread(struct process *ret, pid_t thread, uid_t uid, gid_t gid)
@@ -68,6 +92,7 @@ void process_of_thread(struct process *ret, pid_t thread, uid_t uid, gid_t gid)
 	    !number_after(text, "\nTgid:", &group))
 		return;
 	ret->pid = (pid_t)group;
+	find_namespace(ret, text);
 	if (read_proc(ret->pid, "stat", text, sizeof text))
 		parse_stat(ret, text);
 }
@@ -96,34 +121,123 @@ bool process_is_gone(const struct process *process)
 	if (!read_proc(process->pid, "stat", text, sizeof text))
 		return kill(process->pid, 0) < 0 && errno == ESRCH;
 	parse_stat(&now, text);
-	/* A zombie has closed its files. */
+	/* A zombie has closed its files, unless it is the first thread of a
+	 * process whose others live on (pthread_exit in main). */
 	const char *end = strrchr(text, ')');
-	bool ended = end && (end[2] == 'Z' || end[2] == 'X');
+	bool ended = end && (end[2] == 'Z' || end[2] == 'X') && now.single_threaded;
 	return ended || now.start_time != process->start_time;
+}
+
+void process_command_of(pid_t pid, char command[16])
+{
+	struct process process = {0};
+	char text[4096];
+
+	if (read_proc(pid, "stat", text, sizeof text))
+		parse_stat(&process, text);
+	memcpy(command, process.command, sizeof process.command);
+}
+
+/* "ino:	4711".  What is open the kernel tells of a process at any time, but
+ * to follow the link to it waits while the process is in execve(2), and that
+ * may wait for ever, for a server of FUSE that does not answer. */
+static bool may_be_open_on(int folder, const char *number, ino_t inode)
+{
+	char path[64], text[512];
+	long seen;
+
+	snprintf(path, sizeof path, "../fdinfo/%.20s", number);
+	int fd = openat(folder, path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return true;
+	ssize_t length = read(fd, text, sizeof text - 1);
+	close(fd);
+	text[length > 0 ? length : 0] = '\0';
+	/* Since Linux 5.14 */
+	return !number_after(text, "\nino:", &seen) || (ino_t)seen == inode;
+}
+
+/* The session thread asks about its own mount: without DONT_SYNC the kernel
+ * would send it a GETATTR, and wait for the answer.  A link of /proc is followed
+ * without looking its name up. */
+static bool is_open_on(int folder, const char *number, dev_t device, ino_t inode)
+{
+	struct statx status;
+
+	return may_be_open_on(folder, number, inode) &&
+	       statx(folder, number, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, STATX_INO, &status) ==
+		       0 &&
+	       status.stx_ino == inode &&
+	       makedev(status.stx_dev_major, status.stx_dev_minor) == device;
+}
+
+/* The link itself has the rights that the descriptor gives. */
+static int access_of(int folder, const char *number)
+{
+	struct stat link;
+
+	if (fstatat(folder, number, &link, AT_SYMLINK_NOFOLLOW) < 0)
+		return O_RDONLY;
+	bool reads = link.st_mode & S_IRUSR, writes = link.st_mode & S_IWUSR;
+	return reads && writes ? O_RDWR : writes ? O_WRONLY : O_RDONLY;
+}
+
+bool process_each_open(pid_t pid, pid_t thread, dev_t device, ino_t inode,
+		       bool (*found)(void *argument, int number, int access), void *argument)
+{
+	enum { DESCRIPTORS_MOST = 4096 };
+	char path[64];
+	bool goes_on = true;
+	int seen = 0;
+
+	if (thread == pid)
+		snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
+	else
+		snprintf(path, sizeof path, "/proc/%d/task/%d/fd", (int)pid, (int)thread);
+	DIR *descriptors = opendir(path);
+	if (!descriptors)
+		return false;
+	int folder = dirfd(descriptors);
+	for (struct dirent *entry;
+	     goes_on && seen <= DESCRIPTORS_MOST && (entry = readdir(descriptors));) {
+		if (entry->d_name[0] == '.')
+			continue;
+		seen++;
+		if (is_open_on(folder, entry->d_name, device, inode))
+			goes_on = found(argument, atoi(entry->d_name),
+					access_of(folder, entry->d_name));
+	}
+	closedir(descriptors);
+	return seen <= DESCRIPTORS_MOST;
+}
+
+static bool note_that_one_is(void *argument, int number, int access)
+{
+	*(bool *)argument = true;
+	return false;
 }
 
 bool process_has_open(const struct process *process, dev_t device, ino_t inode)
 {
-	char path[64];
-	bool found = false;
+	bool has = false;
 
-	snprintf(path, sizeof path, "/proc/%d/fd", (int)process->pid);
-	DIR *descriptors = opendir(path);
-	if (!descriptors)
-		return errno != ENOENT && errno != ESRCH;
-	for (struct dirent *entry; !found && (entry = readdir(descriptors));) {
-		struct statx status;
-		/* The session thread asks about its own mount: without DONT_SYNC
-		 * the kernel would send it a GETATTR, and wait for the answer.  A
-		 * link of /proc is followed without looking its name up. */
-		found = entry->d_name[0] != '.' &&
-			statx(dirfd(descriptors), entry->d_name,
-			      AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, STATX_INO, &status) == 0 &&
-			status.stx_ino == inode &&
-			makedev(status.stx_dev_major, status.stx_dev_minor) == device;
-	}
-	closedir(descriptors);
-	return found;
+	return !process_each_open(process->pid, process->pid, device, inode, note_that_one_is,
+				  &has) ||
+	       has;
+}
+
+bool process_has_open_at(pid_t pid, int number, dev_t device, ino_t inode)
+{
+	char path[64];
+
+	snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
+	int folder = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (folder < 0)
+		return false;
+	snprintf(path, sizeof path, "%d", number);
+	bool has = is_open_on(folder, path, device, inode);
+	close(folder);
+	return has;
 }
 
 bool process_any_has_open(dev_t device, ino_t inode)
@@ -134,9 +248,10 @@ bool process_any_has_open(dev_t device, ino_t inode)
 	if (!processes)
 		return true;
 	for (struct dirent *entry; !found && (entry = readdir(processes));) {
-		struct process process = {.pid = (pid_t)strtol(entry->d_name, NULL, 10)};
-		/* One whose descriptors cannot be read is another user's. */
-		found = process.pid > 0 && process_has_open(&process, device, inode);
+		pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
+		/* One whose descriptors cannot be read is another user's, or gone. */
+		if (pid > 0)
+			(void)process_each_open(pid, pid, device, inode, note_that_one_is, &found);
 	}
 	closedir(processes);
 	return found;

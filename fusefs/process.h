@@ -19,11 +19,14 @@
 #include <sys/types.h>
 
 struct process {
-	pid_t pid; /* 0: not visible from here */
-	pid_t thread;
+	pid_t pid;           /* 0: not visible from here */
+	pid_t thread;        /* that made the request */
+	pid_t namespace_pid; /* in the pid namespace it lives in; 0: that is ours */
 	uint64_t start_time; /* 0: not known */
 	uid_t uid;
 	gid_t gid;
+	uint32_t pid_namespace; /* inode of its pid namespace; 0: ours, or not known */
+	bool single_threaded;
 	char command[16]; /* as in /proc/PID/comm; empty: not known */
 };
 
@@ -39,8 +42,25 @@ bool process_is_same(const struct process *a, const struct process *b);
  * be found out. */
 bool process_is_gone(const struct process *process);
 
-/* The process has this file open: `device` and `inode` are looked for among
- * its descriptors.  True where they cannot be read, though there are some. */
+/* What there is in /proc/PID/comm; empty: not known. */
+void process_command_of(pid_t pid, char command[16]);
+
+/*
+ * Calls back with each descriptor of the process, or of a thread of it that has
+ * some of its own, that is open on this file; `access` is O_RDONLY, O_WRONLY or
+ * O_RDWR.  False ends it.  Of a process with thousands only the first are
+ * looked at.
+ *
+ * False: its descriptors, or not all of them, could be looked at.
+ */
+bool process_each_open(pid_t pid, pid_t thread, dev_t device, ino_t inode,
+		       bool (*found)(void *argument, int number, int access), void *argument);
+
+/* The process has this file open.  True where that cannot be found out. */
 bool process_has_open(const struct process *process, dev_t device, ino_t inode);
-/* The same of any process. */
+
+/* It has it open by this number. */
+bool process_has_open_at(pid_t pid, int number, dev_t device, ino_t inode);
+
+/* Any process that can be seen has it open. */
 bool process_any_has_open(dev_t device, ino_t inode);

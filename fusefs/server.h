@@ -14,6 +14,7 @@
  *	permissions.c  who may do that
  *	------------   below this line nothing knows FUSE
  *	grant.c        who holds and who is next
+ *	heirs.c        who has it open, if not who opened it
  *	entry.c        names and handles
  *	relock.h       the store
  */

@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "heirs.h"
 #include "user.h"
 
 static int64_t clock_of(clockid_t clock)
@@ -47,20 +48,63 @@ static char *host_name(void)
 	return strdup(name);
 }
 
+bool state_lacks_heirs(const struct entry *entry)
+{
+	const struct handle *handle;
+
+	TAILQ_FOREACH(handle, &entry->holders, in_holders)
+	if (!handle->heirs && process_is_gone(&handle->holder))
+		return true;
+	return false;
+}
+
+/* A pid that is shown is one that lives and has the lock; who had it before is
+ * told apart, and who has the descriptor now. */
+static int describe_process(const struct handle *handle, struct relock_holder *ret)
+{
+	const struct process *process = &handle->holder;
+	const struct heirs *heirs = handle->heirs;
+
+	ret->pid_namespace = process->pid_namespace;
+	ret->namespace_pid = process->namespace_pid;
+	if (process->pid == 0)
+		ret->presence = RELOCK_OUT_OF_SIGHT;
+	else if (process_is_gone(process))
+		ret->presence = RELOCK_ENDED;
+	else if (heirs)
+		ret->presence = heirs->presence;
+	if (ret->presence == RELOCK_PRESENT) {
+		ret->pid = process->pid;
+		ret->start_time = process->start_time;
+		ret->started = moment_of_start(process->start_time);
+		return 0;
+	}
+	ret->opener = process->pid;
+	if (!heirs || (heirs->count == 0 && !heirs->complete))
+		return 0;
+	ret->open_by = calloc(heirs->count + 1, sizeof *ret->open_by);
+	if (!ret->open_by)
+		return -ENOMEM;
+	for (size_t i = 0; i < heirs->count; i++) {
+		const struct heir *heir = &heirs->list[i];
+		ret->open_by[i] = (struct relock_kernel_process){
+			.pid = heir->pid,
+			.fd = -1,
+			.uid = (uid_t)-1,
+			.command = heir->command[0] ? strdup(heir->command) : NULL,
+		};
+		ret->open_by_count++;
+	}
+	return 0;
+}
+
 static int describe(const struct mount *mount, const struct handle *handle,
 		    struct relock_holder *ret)
 {
 	const struct process *process = &handle->holder;
-	/* A child has inherited the descriptor, and holds on: who that is the
-	 * kernel does not tell, and a pid that is shown is one that lives. */
-	bool gone = process_is_gone(process);
-	uint64_t start_time = gone ? 0 : process->start_time;
 
 	*ret = (struct relock_holder){
 		.mode = handle->mode,
-		.pid = gone ? 0 : process->pid,
-		.start_time = start_time,
-		.started = moment_of_start(start_time),
 		.uid = process->uid,
 		.user = user_name(process->uid),
 		.host = host_name(),
@@ -77,7 +121,7 @@ static int describe(const struct mount *mount, const struct handle *handle,
 		ret->via = NULL;
 	bool complete = ret->host && ret->via && ret->via_path &&
 			(ret->command || !process->command[0]) && (ret->info || !handle->info);
-	return complete ? 0 : -ENOMEM;
+	return complete ? describe_process(handle, ret) : -ENOMEM;
 }
 
 int state_of_held(const struct mount *mount, const struct entry *entry, struct relock_status **ret)

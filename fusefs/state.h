@@ -21,6 +21,10 @@
  */
 int state_of_held(const struct mount *mount, const struct entry *entry, struct relock_status **ret);
 
+/* A holder's opener has ended, and who has the lock now has not been looked for
+ * (heirs.h). */
+bool state_lacks_heirs(const struct entry *entry);
+
 /*
  * Adds what the store has said to it: holders outside the mount, if all are
  * shared, and waiters.  Takes them out of `outside`.  -ENOMEM

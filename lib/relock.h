@@ -379,14 +379,34 @@ enum relock_end {
 	RELOCK_END_BROKEN = 3,   /* relock_break() */
 };
 
+/* Why a holder has no pid. */
+enum relock_presence {
+	RELOCK_PRESENT = 0,      /* it has one, or nothing is known */
+	RELOCK_OUT_OF_SIGHT = 1, /* in a pid namespace that cannot be seen from here */
+	RELOCK_ENDED = 2,        /* others have the descriptor that it left */
+	RELOCK_HANDED_ON = 3,    /* it has closed the descriptor, and others have it */
+};
+
+struct relock_kernel_process;
+
 /*
  * Who holds, or held, a lock.  Where the process runs on this host and boot,
  * and in this pid namespace, a pid stands here only if a process of that pid
  * *and* start time exists and holds the lock; a recycled pid never does.
+ *
+ * Whoever acquired a lock through a mount may have left the descriptor to
+ * others, by fork(2) or over a socket: then `opener` is who acquired it, and
+ * `open_by` who has it open now, as far as the mount was asked.
  */
 struct relock_holder {
 	enum relock_mode mode;
-	pid_t pid;           /* 0: not visible from here */
+	pid_t pid; /* 0: see `presence` */
+	enum relock_presence presence;
+	pid_t opener;           /* RELOCK_ENDED, RELOCK_HANDED_ON; 0: not known */
+	uint64_t pid_namespace; /* if another: its inode, as in /proc/PID/ns/pid; 0: not known */
+	pid_t namespace_pid;    /* the holder's pid there; 0: not known */
+	struct relock_kernel_process *open_by; /* NULL: not looked for */
+	size_t open_by_count;                  /* 0: nobody that can be seen */
 	uint64_t start_time; /* clock ticks since boot, field 22 of /proc/PID/stat; 0: not known */
 	int64_t started;     /* the same as a moment; 0: not known */
 	uid_t uid;           /* (uid_t)-1: not known */

@@ -127,11 +127,69 @@ static void say_waiters(struct walk *walk, const struct relock_status *status)
 	walk->holder = holder;
 }
 
+/* What a holder without a pid is. */
+static void say_presence(struct walk *walk, const struct relock_holder *holder)
+{
+	char value[96];
+
+	switch (holder->presence) {
+	case RELOCK_PRESENT:
+		return;
+	case RELOCK_OUT_OF_SIGHT:
+		say(walk, "process", 0, "out of sight, in another pid namespace");
+		return;
+	case RELOCK_ENDED:
+		snprintf(value, sizeof value,
+			 "pid %d, which has ended; its descriptor is still open",
+			 (int)holder->opener);
+		break;
+	case RELOCK_HANDED_ON:
+		snprintf(value, sizeof value, "pid %d, which has handed its descriptor on",
+			 (int)holder->opener);
+		break;
+	}
+	say(walk, "process", 0, value);
+}
+
+/* "4711 (sleep) 4712 (sh)" */
+static void say_open_by(struct walk *walk, const struct relock_holder *holder)
+{
+	CLEANUP_FREE char *value = NULL;
+	size_t length;
+
+	if (!holder->open_by)
+		return;
+	if (holder->open_by_count == 0) {
+		say(walk, "open-by", 0, "nobody in sight");
+		return;
+	}
+	FILE *stream = open_memstream(&value, &length);
+	if (!stream)
+		return;
+	for (size_t i = 0; i < holder->open_by_count; i++) {
+		const struct relock_kernel_process *process = &holder->open_by[i];
+		const char *command = process->command ? process->command : "?";
+		CLEANUP_FREE char *escaped = relock_escape(command, strlen(command));
+		fprintf(stream, "%s%d (%s)", i ? " " : "", (int)process->pid,
+			escaped ? escaped : "?");
+	}
+	if (fclose(stream) == 0)
+		say(walk, "open-by", 0, value);
+}
+
 static void say_holder(struct walk *walk, const struct relock_holder *holder,
 		       const struct relock_status *status)
 {
 	if (holder->pid > 0)
 		say_number(walk, "pid", (uint64_t)holder->pid);
+	if (status) {
+		say_presence(walk, holder);
+		say_open_by(walk, holder);
+	}
+	if (holder->pid_namespace)
+		say_number(walk, "pid-namespace", holder->pid_namespace);
+	if (holder->pid_namespace && holder->namespace_pid > 0)
+		say_number(walk, "pid-in-namespace", (uint64_t)holder->namespace_pid);
 	say_moment(walk, "started", holder->started);
 	say_text(walk, "via", holder->via);
 	say_text(walk, "command", holder->command);

@@ -60,6 +60,8 @@ static char *via_text(const struct record *record)
 /* The process is gone, or its pid is another's now. */
 static void forget_process(struct relock_holder *holder)
 {
+	holder->presence = RELOCK_ENDED;
+	holder->opener = holder->pid;
 	holder->pid = 0;
 	holder->start_time = 0;
 	holder->started = 0;
@@ -90,6 +92,12 @@ void status_holder_of_slot(struct relock_holder *ret, const struct slot *slot)
 
 	ret->mode = record->mode == HOLD_SHARED ? RELOCK_SHARED : RELOCK_EXCLUSIVE;
 	ret->pid = here ? record->pid : 0;
+	if (ret->pid == 0)
+		ret->presence = RELOCK_OUT_OF_SIGHT;
+	if (record->pid_namespace != self->pid_namespace) {
+		ret->pid_namespace = record->pid_namespace;
+		ret->namespace_pid = record->pid;
+	}
 	ret->start_time = here ? record->start_time : 0;
 	ret->started = here ? process_started(record->start_time) : 0;
 	ret->uid = record->uid;
@@ -146,6 +154,9 @@ void status_last_of_slot(struct relock_status *ret, const struct slot *slot)
 
 static void free_holder(struct relock_holder *holder)
 {
+	for (size_t i = 0; i < holder->open_by_count; i++)
+		free(holder->open_by[i].command);
+	free(holder->open_by);
 	free(holder->user);
 	free(holder->host);
 	free(holder->command);
