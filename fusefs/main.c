@@ -32,6 +32,8 @@
 #include "server.h"
 #include "store-wait.h"
 
+enum { LOOKS_AT_ONCE = 8 };
+
 struct options {
 	char *store;      /* URL; NULL: the default */
 	char *mountpoint; /* as given */
@@ -187,10 +189,10 @@ static int add_mount_options(struct fuse_args *arguments, const struct options *
 
 static int start_threads(struct server *server)
 {
-	int result = errands_start(&server->looks, server->wake);
+	int result = errands_start(&server->looks, server->wake, LOOKS_AT_ONCE);
 
 	if (result == 0)
-		result = errands_start(&server->breaks, server->wake);
+		result = errands_start(&server->breaks, server->wake, 1);
 	if (result == 0)
 		result = invalidator_start(&server->invalidator, server->session, server->wake);
 	if (result < 0)
