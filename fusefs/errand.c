@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+enum { THREADS_MOST = 8, STACK_SIZE = 256 * 1024 };
+
 STAILQ_HEAD(errand_list, errand);
 
 struct errands {
@@ -15,9 +17,12 @@ struct errands {
 	/* The session thread's: of an errand that may be sent again. */
 	struct ledger *ledger;
 	struct ledger_errand *finishing;
-	pthread_t thread;
+	size_t most;
+	pthread_t threads[THREADS_MOST]; /* the session thread's, with the count */
+	size_t thread_count;
 	pthread_mutex_t mutex; /* guards the rest */
 	pthread_cond_t work;
+	size_t due_count, idle_count; /* errands that are due; threads that wait */
 	struct errand_list due, back;
 	bool end;
 };
@@ -27,11 +32,14 @@ static struct errand *next_due(struct errands *errands)
 	struct errand *errand = NULL;
 
 	pthread_mutex_lock(&errands->mutex);
+	errands->idle_count++;
 	while (!errands->end && STAILQ_EMPTY(&errands->due))
 		pthread_cond_wait(&errands->work, &errands->mutex);
+	errands->idle_count--;
 	if (!errands->end) {
 		errand = STAILQ_FIRST(&errands->due);
 		STAILQ_REMOVE_HEAD(&errands->due, next);
+		errands->due_count--;
 	}
 	pthread_mutex_unlock(&errands->mutex);
 	return errand;
@@ -52,28 +60,44 @@ static void *errands_main(void *argument)
 	return NULL;
 }
 
-int errands_start(struct errands **ret, int event, struct ledger *ledger)
+static int start_thread(struct errands *errands)
+{
+	pthread_attr_t attributes;
+	sigset_t all;
+
+	if (pthread_attr_init(&attributes) != 0)
+		return -ENOMEM;
+	/* Signals are the session thread's. */
+	sigfillset(&all);
+	pthread_attr_setsigmask_np(&attributes, &all);
+	pthread_attr_setstacksize(&attributes, STACK_SIZE);
+	int result = pthread_create(&errands->threads[errands->thread_count], &attributes,
+				    errands_main, errands);
+	pthread_attr_destroy(&attributes);
+	if (result == 0)
+		errands->thread_count++;
+	return -result;
+}
+
+int errands_start(struct errands **ret, int event, size_t most, struct ledger *ledger)
 {
 	struct errands *errands = calloc(1, sizeof *errands);
-	sigset_t all, before;
 
 	if (!errands)
 		return -ENOMEM;
 	errands->event = event;
 	errands->ledger = ledger;
+	errands->most = most < THREADS_MOST ? most : THREADS_MOST;
 	pthread_mutex_init(&errands->mutex, NULL);
 	pthread_cond_init(&errands->work, NULL);
 	STAILQ_INIT(&errands->due);
 	STAILQ_INIT(&errands->back);
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	int result = pthread_create(&errands->thread, NULL, errands_main, errands);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (result != 0) {
+	int result = start_thread(errands);
+	if (result < 0) {
 		pthread_cond_destroy(&errands->work);
 		pthread_mutex_destroy(&errands->mutex);
 		free(errands);
-		return -result;
+		return result;
 	}
 	*ret = errands;
 	return 0;
@@ -88,8 +112,13 @@ void errands_add(struct errands *errands, struct errand *errand)
 		errand->kept = ledger_add_errand(errands->ledger, errand->is_break);
 	pthread_mutex_lock(&errands->mutex);
 	STAILQ_INSERT_TAIL(&errands->due, errand, next);
+	errands->due_count++;
+	bool all_are_busy = errands->due_count > errands->idle_count;
 	pthread_cond_signal(&errands->work);
 	pthread_mutex_unlock(&errands->mutex);
+	/* If it fails, the errand waits for one of those that are there. */
+	if (all_are_busy && errands->thread_count < errands->most)
+		(void)start_thread(errands);
 }
 
 static void finish_all(struct errands *errands, struct errand_list *list)
@@ -120,9 +149,10 @@ void errands_end(struct errands *errands)
 		return;
 	pthread_mutex_lock(&errands->mutex);
 	errands->end = true;
-	pthread_cond_signal(&errands->work);
+	pthread_cond_broadcast(&errands->work);
 	pthread_mutex_unlock(&errands->mutex);
-	pthread_join(errands->thread, NULL);
+	for (size_t i = 0; i < errands->thread_count; i++)
+		pthread_join(errands->threads[i], NULL);
 	finish_all(errands, &errands->back);
 	finish_all(errands, &errands->due);
 	pthread_cond_destroy(&errands->work);

@@ -5,10 +5,14 @@
  * reads the memory of processes; breaking one may wait for its holder.  The
  * session thread does none of this: it sends somebody, and answers the request
  * when they are back.
+ *
+ * A look may hang as long as somebody's execve(2) does (process.h), so there is
+ * more than one thread for looks, and one that hangs does not stop the others.
  */
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <sys/queue.h>
 
 #include "ledger.h"
@@ -26,12 +30,15 @@ struct errand {
 
 struct errands;
 
-/* Starts a thread.  `event` is an eventfd, written to when errands_finish()
- * has something to do.  The request that each is sent for stands in the ledger
- * (NULL: there is none) until the errand is finished.  -ENOMEM, -EAGAIN */
-int errands_start(struct errands **ret, int event, struct ledger *ledger);
+/* Starts a thread; there will be up to `most`, each started when all others are
+ * on the way.  With one, errands are run one after the other.  `event` is an
+ * eventfd, written to when errands_finish() has something to do.  The request
+ * that each is sent for stands in the ledger (NULL: there is none) until the
+ * errand is finished.  -ENOMEM, -EAGAIN */
+int errands_start(struct errands **ret, int event, size_t most, struct ledger *ledger);
 void errands_add(struct errands *errands, struct errand *errand);
 /* Finishes those that are back. */
 void errands_finish(struct errands *errands);
-/* Finishes all, those that have not been run too, and ends the thread. */
+/* Waits for those under way, finishes all, those that have not been run too, and
+ * ends the threads. */
 void errands_end(struct errands *errands);

@@ -2,8 +2,10 @@
 
 #include <ctype.h>
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/kcmp.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -103,12 +105,11 @@ static enum relock_presence presence_of_opener(const struct heir_search *search,
 
 	if (process->pid == 0)
 		return RELOCK_OUT_OF_SIGHT;
-	/* That it is another process by now is seen when the text is made. */
+	if (process_is_gone(process))
+		return RELOCK_ENDED;
 	if (hold->descriptor >= 0 &&
 	    process_has_open_at(process->pid, hold->descriptor, search->device, search->inode))
 		return RELOCK_PRESENT;
-	if (process_is_gone(process))
-		return RELOCK_ENDED;
 	hold->descriptor = -1;
 	if (!process_each_open(process->pid, process->pid, search->device, search->inode,
 			       note_descriptor, &found))
@@ -166,10 +167,8 @@ static size_t count_own(const struct heir_search *search, pid_t pid, int access)
 
 static void add_heir(struct heirs *heirs, pid_t pid)
 {
-	if (heirs->count == HEIRS_MOST) {
-		heirs->complete = false;
+	if (heirs->count == HEIRS_MOST)
 		return;
-	}
 	struct heir *heir = &heirs->list[heirs->count++];
 	heir->pid = pid;
 	process_command_of(pid, heir->command);
@@ -226,26 +225,154 @@ static bool examine_all(struct heir_search *search)
 	return in_time;
 }
 
-void heir_search_run(struct heir_search *search)
+/*
+ * The walk is a thread's of its own, since any process of the machine that hangs
+ * in execve(2) stops it (process.h).  A walk that takes too long is left to
+ * itself, and until it has ended there is no other.
+ */
+struct walk {
+	struct heir_search search;
+	bool complete, done, abandoned;
+};
+
+static struct {
+	pthread_mutex_t mutex; /* guards `done` and `abandoned` of a walk, and */
+	pthread_cond_t changed;
+	bool busy;
+} walker = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+
+static void free_heirs(struct heir_search *search)
+{
+	for (size_t i = 0; i < search->hold_count; i++) {
+		free(search->holds[i].heirs);
+		search->holds[i].heirs = NULL;
+	}
+}
+
+static void *walk_main(void *argument)
+{
+	struct walk *walk = argument;
+
+	walk->complete = examine_all(&walk->search);
+	pthread_mutex_lock(&walker.mutex);
+	walker.busy = false;
+	walk->done = true;
+	bool abandoned = walk->abandoned;
+	pthread_cond_broadcast(&walker.changed);
+	pthread_mutex_unlock(&walker.mutex);
+	if (abandoned) {
+		free_heirs(&walk->search);
+		free(walk);
+	}
+	return NULL;
+}
+
+/* Waits, with the mutex, until the flag is as wanted; false: it took too long. */
+static bool await(const bool *flag, bool wanted)
+{
+	struct timespec deadline;
+	int result = 0;
+
+	clock_gettime(CLOCK_MONOTONIC, &deadline);
+	deadline.tv_nsec += 2 * PATIENCE_MS * 1000000L;
+	deadline.tv_sec += deadline.tv_nsec / 1000000000L;
+	deadline.tv_nsec %= 1000000000L;
+	while (*flag != wanted && result != ETIMEDOUT)
+		result = pthread_cond_clockwait(&walker.changed, &walker.mutex, CLOCK_MONOTONIC,
+						&deadline);
+	return *flag == wanted;
+}
+
+static bool start_walk(struct walk *walk)
+{
+	pthread_attr_t attributes;
+	pthread_t thread;
+
+	pthread_mutex_lock(&walker.mutex);
+	bool free_to_go = await(&walker.busy, false);
+	if (free_to_go)
+		walker.busy = true;
+	pthread_mutex_unlock(&walker.mutex);
+	if (!free_to_go)
+		return false;
+	/* It inherits the mask of the thread that it works for: no signals. */
+	pthread_attr_init(&attributes);
+	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+	bool started = pthread_create(&thread, &attributes, walk_main, walk) == 0;
+	pthread_attr_destroy(&attributes);
+	if (!started) {
+		pthread_mutex_lock(&walker.mutex);
+		walker.busy = false;
+		pthread_cond_broadcast(&walker.changed);
+		pthread_mutex_unlock(&walker.mutex);
+	}
+	return started;
+}
+
+/* A room for the heirs of each hold whose opener does not have it; false: none
+ * is needed. */
+static bool make_room(struct heir_search *search)
 {
 	bool wanted = false;
 
 	for (size_t i = 0; i < search->hold_count; i++) {
 		struct sought *hold = &search->holds[i];
-		hold->presence = presence_of_opener(search, hold);
+		hold->heirs = NULL;
 		if (hold->presence != RELOCK_ENDED && hold->presence != RELOCK_HANDED_ON)
 			continue;
 		hold->heirs = calloc(1, sizeof *hold->heirs + HEIRS_MOST * sizeof(struct heir));
 		if (!hold->heirs)
 			continue;
 		hold->heirs->presence = hold->presence;
-		hold->heirs->complete = true;
 		wanted = true;
 	}
-	bool complete = !wanted || examine_all(search);
+	return wanted;
+}
+
+/* Takes over what the walk has found. */
+static void take_result(struct heir_search *search, struct walk *walk)
+{
+	for (size_t i = 0; i < search->hold_count; i++) {
+		struct heirs *found = walk->search.holds[i].heirs;
+		if (!found)
+			continue;
+		found->complete = walk->complete && found->count < HEIRS_MOST;
+		free(search->holds[i].heirs);
+		search->holds[i].heirs = found;
+		walk->search.holds[i].heirs = NULL;
+	}
+}
+
+static void walk_for(struct heir_search *search)
+{
+	struct walk *walk = calloc(1, sizeof *walk);
+
+	if (!walk)
+		return;
+	walk->search = *search;
+	(void)make_room(&walk->search);
+	if (!start_walk(walk)) {
+		free_heirs(&walk->search);
+		free(walk);
+		return;
+	}
+	pthread_mutex_lock(&walker.mutex);
+	bool done = await(&walk->done, true);
+	walk->abandoned = !done;
+	pthread_mutex_unlock(&walker.mutex);
+	if (!done)
+		return; /* it is the thread's now */
+	take_result(search, walk);
+	free_heirs(&walk->search);
+	free(walk);
+}
+
+void heir_search_run(struct heir_search *search)
+{
 	for (size_t i = 0; i < search->hold_count; i++)
-		if (search->holds[i].heirs && !complete)
-			search->holds[i].heirs->complete = false;
+		search->holds[i].presence = presence_of_opener(search, &search->holds[i]);
+	if (make_room(search))
+		walk_for(search);
 }
 
 void heir_search_finish(const struct mount *mount, struct heir_search *search)

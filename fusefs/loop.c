@@ -92,7 +92,7 @@ static void say_who_holds(const struct handle *handle)
 	char *name = relock_escape(handle->entry->name, strlen(handle->entry->name));
 	char *command = relock_escape(process->command, strlen(process->command));
 
-	if (process_is_gone(process))
+	if (process_has_ended(process))
 		say("%s is held by a process that has inherited it from pid %d (%s, user id %u), "
 		    "which is gone, %zu waiting",
 		    name ? name : "?", (int)process->pid, command ? command : "?",

@@ -48,14 +48,10 @@ static void parse_stat(struct process *process, const char *text)
 		length = sizeof process->command - 1;
 	memcpy(process->command, open + 1, length);
 	process->command[length] = '\0';
-	/* The field after the bracket is the third, the number of threads field
-	 * 20, the start time field 22. */
+	/* The field after the bracket is the third, the start time field 22. */
 	const char *at = end + 1;
-	for (int field = 3; at && field < 22; field++) {
+	for (int field = 3; at && field < 22; field++)
 		at = strchr(at + 1, ' ');
-		if (at && field == 19)
-			process->single_threaded = strtol(at + 1, NULL, 10) <= 1;
-	}
 	if (at)
 		process->start_time = strtoull(at + 1, NULL, 10);
 }
@@ -83,7 +79,7 @@ static void find_namespace(struct process *process, const char *text)
 void process_of_thread(struct process *ret, pid_t thread, uid_t uid, gid_t gid)
 {
 	char text[4096];
-	long group;
+	long group, threads;
 
 	*ret = (struct process){.thread = thread, .uid = uid, .gid = gid};
 	/* The name comes first in status and is escaped by the kernel: it can
@@ -92,6 +88,7 @@ void process_of_thread(struct process *ret, pid_t thread, uid_t uid, gid_t gid)
 	    !number_after(text, "\nTgid:", &group))
 		return;
 	ret->pid = (pid_t)group;
+	ret->single_threaded = number_after(text, "\nThreads:", &threads) && threads == 1;
 	find_namespace(ret, text);
 	if (read_proc(ret->pid, "stat", text, sizeof text))
 		parse_stat(ret, text);
@@ -111,31 +108,41 @@ bool process_is_same(const struct process *a, const struct process *b)
 	return a->pid != 0 && a->pid == b->pid && a->start_time == b->start_time;
 }
 
+/* A zombie has closed its files, unless it is the first thread of a process
+ * whose others live on (pthread_exit in main). */
+bool process_has_ended(const struct process *process)
+{
+	char text[4096];
+	long threads;
+
+	if (process->pid == 0)
+		return false;
+	if (!read_proc(process->pid, "status", text, sizeof text))
+		return kill(process->pid, 0) < 0 && errno == ESRCH;
+	const char *state = strstr(text, "\nState:\t");
+	return state && (state[8] == 'Z' || state[8] == 'X') &&
+	       (!number_after(text, "\nThreads:", &threads) || threads <= 1);
+}
+
 bool process_is_gone(const struct process *process)
 {
 	struct process now = {0};
 	char text[4096];
 
-	if (process->pid == 0 || process->start_time == 0)
+	if (process_has_ended(process))
+		return true;
+	if (process->pid == 0 || process->start_time == 0 ||
+	    !read_proc(process->pid, "stat", text, sizeof text))
 		return false;
-	if (!read_proc(process->pid, "stat", text, sizeof text))
-		return kill(process->pid, 0) < 0 && errno == ESRCH;
 	parse_stat(&now, text);
-	/* A zombie has closed its files, unless it is the first thread of a
-	 * process whose others live on (pthread_exit in main). */
-	const char *end = strrchr(text, ')');
-	bool ended = end && (end[2] == 'Z' || end[2] == 'X') && now.single_threaded;
-	return ended || now.start_time != process->start_time;
+	return now.start_time != process->start_time;
 }
 
 void process_command_of(pid_t pid, char command[16])
 {
-	struct process process = {0};
-	char text[4096];
-
-	if (read_proc(pid, "stat", text, sizeof text))
-		parse_stat(&process, text);
-	memcpy(command, process.command, sizeof process.command);
+	if (!read_proc(pid, "comm", command, 16))
+		command[0] = '\0';
+	command[strcspn(command, "\n")] = '\0';
 }
 
 /* "ino:	4711".  What is open the kernel tells of a process at any time, but

@@ -6,11 +6,19 @@
  * time.  Both are looked up while the request is unanswered, since until then
  * the thread is in the kernel and its id cannot be used again.
  *
- * What is read is /proc/TID/status and /proc/PID/stat, which the kernel fills
- * from its own memory.  Never cmdline, environ or maps: those read the memory
- * of the process or take its lock, and whoever maps a file of a slow FUSE
- * server there could stop the session thread, and with it every lock.  So the
- * command shown is the short one.
+ * What is read is /proc/TID/status, and /proc/PID/stat of whoever sent a request
+ * that is unanswered.  Never cmdline, environ or maps: those read the memory of
+ * the process or take its lock, and whoever maps a file of a slow FUSE server
+ * there could stop the session thread, and with it every lock.  So the command
+ * shown is the short one.
+ *
+ * Of a process that is in execve(2) the kernel (6.18 does) shows neither stat
+ * nor what /proc/PID/fd/N and ns/pid lead to before that is over, which takes
+ * as long as the program's file takes to be read, or a FUSE server to answer a
+ * FLUSH of a descriptor closed there; it may be this one.  It does show status.
+ * Who waits for an answer is not in execve, and neither is another thread of
+ * its process: execve waits for all others to end first.  About everybody else
+ * only another thread may ask (errand.h).
  */
 #pragma once
 
@@ -39,7 +47,11 @@ bool process_is_single_threaded(const struct process *process);
 bool process_is_same(const struct process *a, const struct process *b);
 
 /* It has ended; its descriptors may live on in a child.  False where that cannot
- * be found out. */
+ * be found out, and where its pid is another's by now. */
+bool process_has_ended(const struct process *process);
+
+/* It has ended, also where its pid is another's by now.  Not in the session
+ * thread. */
 bool process_is_gone(const struct process *process);
 
 /* What there is in /proc/PID/comm; empty: not known. */

@@ -23,6 +23,8 @@
 #include "server.h"
 #include "store-wait.h"
 
+enum { LOOKS_AT_ONCE = 8 };
+
 /* The signals that end the mount, as a descriptor, and the one that says that
  * the supervisor has ended. */
 static int open_signals(void)
@@ -42,10 +44,10 @@ static int open_signals(void)
 static int start_threads(struct server *server)
 {
 	struct ledger *ledger = server->mount.ledger;
-	int result = errands_start(&server->looks, server->wake, ledger);
+	int result = errands_start(&server->looks, server->wake, LOOKS_AT_ONCE, ledger);
 
 	if (result == 0)
-		result = errands_start(&server->breaks, server->wake, ledger);
+		result = errands_start(&server->breaks, server->wake, 1, ledger);
 	if (result == 0)
 		result = invalidator_start(&server->invalidator, server->session, server->wake);
 	if (result < 0)

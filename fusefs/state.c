@@ -53,7 +53,7 @@ bool state_lacks_heirs(const struct entry *entry)
 	const struct handle *handle;
 
 	TAILQ_FOREACH(handle, &entry->holders, in_holders)
-	if (!handle->heirs && process_is_gone(&handle->holder))
+	if (!handle->heirs && process_has_ended(&handle->holder))
 		return true;
 	return false;
 }
@@ -69,7 +69,7 @@ static int describe_process(const struct handle *handle, struct relock_holder *r
 	ret->namespace_pid = process->namespace_pid;
 	if (process->pid == 0)
 		ret->presence = RELOCK_OUT_OF_SIGHT;
-	else if (process_is_gone(process))
+	else if (process_has_ended(process))
 		ret->presence = RELOCK_ENDED;
 	else if (heirs)
 		ret->presence = heirs->presence;

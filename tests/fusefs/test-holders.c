@@ -5,10 +5,13 @@
 #include "fixture.h"
 #include "pass-fd.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -415,6 +418,106 @@ static void fact06_pid_start_command_user_and_host(void **state)
 	opener_close(&holder);
 }
 
+/*
+ * A process in execve(2) that does not come to its end: it closes a descriptor
+ * of another mount, whose daemon is stopped before it has ever answered a FLUSH.
+ * The kernel (6.18) lets nobody see its start time or its descriptors meanwhile.
+ */
+struct stuck {
+	char path[PATH_MAX], other[PATH_MAX];
+	pid_t other_daemon;
+	int sign; /* a descriptor that execve closes before those opened later */
+};
+
+/* The names in /proc/PID/fd are there for all to see, also then. */
+static void await_closed(pid_t pid, int number)
+{
+	char path[64], name[16];
+	bool open = true;
+
+	snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
+	snprintf(name, sizeof name, "%d", number);
+	while (open) {
+		DIR *descriptors = opendir(path);
+		assert_non_null(descriptors);
+		open = false;
+		for (struct dirent *entry; (entry = readdir(descriptors));)
+			open |= strcmp(entry->d_name, name) == 0;
+		closedir(descriptors);
+		sched_yield();
+	}
+}
+
+static int stuck_main(struct peer *self, void *argument)
+{
+	const struct stuck *stuck = argument;
+	/* This one outlives execve. */
+	int fd = open(stuck->path, TO_HOLD, 0666);
+	int other = open(stuck->other, TO_HOLD | O_CLOEXEC, 0666);
+
+	if (fd < 0 || other < 0)
+		return 1;
+	kill(stuck->other_daemon, SIGSTOP);
+	execlp("true", "true", (char *)NULL);
+	return 1;
+}
+
+static int visitor_main(struct peer *self, void *argument)
+{
+	const struct fixture *fixture = argument;
+	struct stat status;
+
+	peer_say(self, stat(lock_path(fixture, "backup"), &status) < 0 ? errno : 0);
+	peer_say(self, try_open(fixture, "backup", TO_HOLD | O_NONBLOCK));
+	int fd = open(lock_path(fixture, "another"), TO_HOLD | O_CLOEXEC, 0666);
+	char *text = read_lock(fixture, "another");
+	peer_say(self, fd < 0 || !text ? EIO : 0);
+	return 0;
+}
+
+static int reader_main(struct peer *self, void *argument)
+{
+	char *text = read_lock(argument, "backup");
+
+	peer_say(self, text ? 0 : ENOENT);
+	return 0;
+}
+
+/* Where the kernel lets everybody see everything, they are not blocked. */
+static void await_blocked_or_done(struct peer *peer)
+{
+	while (peer_is_silent(peer) && !task_is_blocked(peer->pid, 0, SYS_pread64))
+		sched_yield();
+}
+
+static void fact03_a_holder_that_hangs_in_execve_stops_nobody(void **state)
+{
+	struct fixture *fixture = *state;
+	struct stuck stuck;
+
+	fixture_start_second(fixture);
+	strcpy(stuck.path, lock_path(fixture, "backup"));
+	snprintf(stuck.other, sizeof stuck.other, "%s/other", fixture->second.mountpoint);
+	stuck.other_daemon = fixture->second.pid;
+	stuck.sign = fcntl(0, F_DUPFD_CLOEXEC, 0);
+	struct peer holder = peer_start(stuck_main, &stuck);
+	await_closed(holder.pid, stuck.sign);
+	close(stuck.sign);
+	struct peer reader = peer_start(reader_main, fixture);
+	await_blocked_or_done(&reader);
+	struct peer visitor = peer_start(visitor_main, fixture);
+	int error = peer_hear(&visitor);
+	if (error == 0)
+		assert_int_equal(peer_hear(&visitor), EAGAIN);
+	error += peer_hear(&visitor);
+	kill(stuck.other_daemon, SIGCONT);
+	assert_int_equal(error, 0);
+	assert_int_equal(peer_reap(&visitor), 0);
+	(void)peer_hear(&reader);
+	assert_int_equal(peer_reap(&reader), 0);
+	assert_int_equal(peer_reap(&holder), 0);
+}
+
 #define CASE(test) cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
 
 int main(void)
@@ -430,6 +533,7 @@ int main(void)
 		CASE(row10_size_with_an_heir),
 		CASE(fact06_a_process_whose_first_thread_has_ended),
 		CASE(fact06_pid_start_command_user_and_host),
+		CASE(fact03_a_holder_that_hangs_in_execve_stops_nobody),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
