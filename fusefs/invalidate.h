@@ -7,7 +7,7 @@
  * process may hold that while it waits for an answer of the session thread.  So
  * it is called by a thread of its own.  If the daemon is killed while that thread
  * waits, both wait for ever, and the connection that the thread has open does
- * not end: such a mount is cleared by `relock mount --clear`.
+ * not end, but in a supervised mount.
  */
 #pragma once
 
