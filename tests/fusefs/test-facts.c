@@ -602,7 +602,9 @@ static void life_a_dead_mount_is_explained(void **state)
 	assert_true(WIFSIGNALED(status));
 	assert_int_equal(try_open(fixture, "backup", TO_HOLD), ENOTCONN);
 	assert_int_equal(mount_again(fixture), 69);
-	assert_int_equal(shell(fixture, "grep -q 'dead mount.*relock mount --clear' $LOCKS/../store/said"), 0);
+	assert_int_equal(
+		shell(fixture, "grep -q 'dead mount.*relock mount --clear' $LOCKS/../store/said"),
+		0);
 	assert_int_equal(umount2(fixture->daemon.mountpoint, MNT_DETACH), 0);
 }
 
