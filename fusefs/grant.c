@@ -100,7 +100,7 @@ static void keep_hold(struct mount *mount, const struct handle *handle)
 	kept->token = handle->token;
 	kept->since = handle->since;
 	kept->fd = relock_lock_fd(handle->lock);
-	kept->mode = handle->mode;
+	kept->mode = (uint8_t)handle->mode;
 	kept->holder = handle->holder;
 	ledger_write_order();
 	kept->hold = HOLDS;
@@ -111,7 +111,7 @@ static void keep_end_of_hold(const struct handle *handle)
 {
 	if (!handle->kept)
 		return;
-	handle->kept->hold = handle->hold;
+	handle->kept->hold = (uint8_t)handle->hold;
 	ledger_write_order();
 }
 
@@ -121,7 +121,7 @@ static void keep_mode(const struct handle *handle, enum relock_mode mode)
 		return;
 	handle->kept->token = mode == RELOCK_SHARED ? 0 : handle->token;
 	ledger_write_order();
-	handle->kept->mode = mode;
+	handle->kept->mode = (uint8_t)mode;
 	ledger_write_order();
 }
 
@@ -373,7 +373,7 @@ static struct ledger_waiter *keep_waiter(struct mount *mount, const struct waite
 	return ledger_add_waiter(mount->ledger, &(struct ledger_waiter){
 							.request = waiter->number,
 							.handle = handle_id(waiter->handle),
-							.mode = waiter->mode,
+							.mode = (uint8_t)waiter->mode,
 							.by_open = waiter->by_open,
 							.wish = waiter->wish,
 							.process = waiter->process,

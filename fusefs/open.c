@@ -118,11 +118,20 @@ static int answer_taken(const struct parked *parked)
 	return -ESTALE;
 }
 
+/* To a descriptor ESTALE says that its lock was broken; only to open(2) it says
+ * that it shall try again. */
+static int flock_error(int error)
+{
+	return error == -ESTALE ? error : plain_error(error);
+}
+
 static void refused(struct waiter *waiter, int error)
 {
 	struct parked *parked = parked_of(waiter);
 
-	int answer = error == -EAGAIN ? answer_taken(parked) : plain_error(error);
+	int answer = error == -EAGAIN                  ? answer_taken(parked)
+		     : parked->waiter.wish == BY_FLOCK ? flock_error(error)
+						       : plain_error(error);
 	fuse_reply_err(waiter->request, -answer);
 	abandoned(waiter);
 }
@@ -181,7 +190,7 @@ static void ask(fuse_req_t request, enum wish wish, struct handle *handle, enum 
 		.by_open = wish != BY_FLOCK,
 		.no_wait = no_wait,
 		.number = ledger_request(server->mount.ledger),
-		.wish = wish,
+		.wish = (uint8_t)wish,
 		.request = request,
 	};
 	if (wish != BY_FLOCK)
@@ -515,7 +524,7 @@ static void convert(fuse_req_t request, struct handle *handle, enum relock_mode 
 		ask(request, BY_FLOCK, handle, mode, info, false);
 		return;
 	}
-	fuse_reply_err(request, -plain_error(result));
+	fuse_reply_err(request, -flock_error(result));
 }
 
 void open_flock(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info, int operation)
