@@ -35,6 +35,7 @@ enum {
 };
 
 static struct {
+	struct fuse_session *session; /* NULL in who has not mounted itself */
 	struct ledger_head *head;
 	pid_t server;
 	volatile sig_atomic_t wants_upgrade;
@@ -409,17 +410,15 @@ static int begin(struct supervision *supervision)
 
 	if (!session)
 		return -ENODEV;
-	serving->device = fcntl(fuse_session_fd(session), F_DUPFD_CLOEXEC, 0);
-	if (serving->device < 0)
-		return -errno;
+	state.session = session;
+	serving->device = fuse_session_fd(session);
+	(void)fcntl(serving->device, F_SETFD, FD_CLOEXEC);
 	int result = ledger_new(&serving->ledger);
 	if (result < 0)
 		return result;
 	struct ledger_head *head = ledger_head(serving->ledger);
 	snprintf(head->mountpoint, sizeof head->mountpoint, "%s", serving->mountpoint);
 	snprintf(head->store, sizeof head->store, "%s", serving->store);
-	/* libfuse's own descriptor must not keep the connection alive. */
-	close(fuse_session_fd(session));
 	return 0;
 }
 
@@ -436,7 +435,13 @@ int supervise(struct supervision *supervision)
 		state.head = ledger_head(serving->ledger);
 		status = run_supervisor(supervision);
 	}
-	if (serving->device >= 0)
+	if (state.session) {
+		fuse_session_unmount(state.session);
+		fuse_session_destroy(state.session);
+	} else if (serving->device >= 0) {
 		mountpoint_unmount(serving->mountpoint, serving->device);
+	}
+	if (serving->ledger)
+		ledger_free(serving->ledger);
 	return status;
 }
