@@ -349,11 +349,11 @@ bool open_is_promised(fuse_req_t request, const char *name)
 	return promise_holds(server_of(request)->promises, context->pid, context->uid, name);
 }
 
-static void end_promise(fuse_req_t request)
+static void end_promise(fuse_req_t request, const struct entry *entry)
 {
 	const struct fuse_ctx *context = fuse_req_ctx(request);
 
-	promise_end(server_of(request)->promises, context->pid, context->uid);
+	promise_end(server_of(request)->promises, context->pid, context->uid, entry->name);
 }
 
 /* A descriptor to look, or to call flock(2) on. */
@@ -367,13 +367,16 @@ static void open_to_look(fuse_req_t request, struct entry *entry, struct fuse_fi
 		fuse_reply_err(request, EPERM);
 		return;
 	}
-	/* Released since its LOOKUP: let it look again, once. */
-	if (!grant_is_held(&server->mount, entry->name) &&
-	    promise_make(server->promises, context->pid, context->uid, entry->name)) {
-		fuse_reply_err(request, ESTALE);
-		return;
+	/* Released since its LOOKUP: let it look again, once.  Whether it was
+	 * told so already is not known of those who cannot be seen. */
+	if (context->pid != 0) {
+		if (!grant_is_held(&server->mount, entry->name) &&
+		    promise_make(server->promises, context->pid, context->uid, entry->name)) {
+			fuse_reply_err(request, ESTALE);
+			return;
+		}
+		end_promise(request, entry);
 	}
-	end_promise(request);
 	int result = handle_new(&handle, &server->mount, entry, O_RDONLY);
 	if (result < 0) {
 		fuse_reply_err(request, -result);
@@ -423,7 +426,7 @@ void open_open(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info)
 		open_to_look(request, entry, info);
 		return;
 	}
-	end_promise(request);
+	end_promise(request, entry);
 	if (open_resume(request, info, BY_OPEN))
 		return;
 	/* libfuse would call interrupted() from within ask() */

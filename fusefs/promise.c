@@ -122,12 +122,15 @@ void promises_free(struct promises *promises)
 	free(promises);
 }
 
-static struct promise *find(const struct promises *promises, pid_t thread, uid_t uid)
+/* A thread has one promise at most, but that of number 0 many. */
+static struct promise *find(const struct promises *promises, pid_t thread, uid_t uid,
+			    const char *name)
 {
 	struct promise *promise;
 
 	TAILQ_FOREACH_REVERSE(promise, &promises->list, list, in_order)
-	if (promise->thread == thread && promise->uid == uid)
+	if (promise->thread == thread && promise->uid == uid &&
+	    (thread != 0 || strcmp(promise->name, name) == 0))
 		return promise;
 	return NULL;
 }
@@ -144,7 +147,7 @@ bool promise_make(struct promises *promises, pid_t thread, uid_t uid, const char
 	while ((promise = TAILQ_FIRST(&promises->list)) &&
 	       (promises->count >= MOST || is_old(promise)))
 		drop(promises, promise);
-	promise = find(promises, thread, uid);
+	promise = find(promises, thread, uid, name);
 	/* Threads that cannot be seen are all number 0: each gets its own. */
 	if (promise && thread != 0) {
 		bool again = strcmp(promise->name, name) == 0;
@@ -169,9 +172,9 @@ bool promise_holds(const struct promises *promises, pid_t thread, uid_t uid, con
 	return false;
 }
 
-void promise_end(struct promises *promises, pid_t thread, uid_t uid)
+void promise_end(struct promises *promises, pid_t thread, uid_t uid, const char *name)
 {
-	struct promise *promise = find(promises, thread, uid);
+	struct promise *promise = find(promises, thread, uid, name);
 
 	if (promise)
 		drop(promises, promise);

@@ -15,6 +15,12 @@
  *
  * OPEN for reading of a lock that has just been released uses the same way
  * back: then it is ENOENT, or the CREATE of a flock(1), that follows.
+ *
+ * Threads that cannot be seen from the daemon's pid namespace are all number 0,
+ * and one's promise cannot be told from another's.  Theirs are counted for each
+ * name: each that opens it to hold the lock is taken to be one that was promised
+ * it.  Those who only look are promised nothing, and answered no ESTALE: they
+ * open a lock that is free.
  */
 #pragma once
 
@@ -37,4 +43,4 @@ bool promise_make(struct promises *promises, pid_t thread, uid_t uid, const char
 bool promise_holds(const struct promises *promises, pid_t thread, uid_t uid, const char *name);
 
 /* The thread has opened the name, or been told something final. */
-void promise_end(struct promises *promises, pid_t thread, uid_t uid);
+void promise_end(struct promises *promises, pid_t thread, uid_t uid, const char *name);

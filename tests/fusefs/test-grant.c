@@ -528,13 +528,31 @@ static void promises_are_made_once_and_kept(void **state)
 	assert_false(promise_holds(promises, 10, 1, "a"));
 	assert_false(promise_make(promises, 10, 0, "a"));
 	assert_true(promise_make(promises, 10, 0, "a"));
-	promise_end(promises, 10, 0);
+	promise_end(promises, 10, 0, "a");
 	assert_false(promise_holds(promises, 10, 0, "a"));
 	/* Bounded, whoever is killed between its two requests. */
 	for (pid_t thread = 1; thread < 10000; thread++)
 		assert_true(promise_make(promises, thread, 0, "a"));
 	assert_false(promise_holds(promises, 1, 0, "a"));
 	assert_true(promise_holds(promises, 9999, 0, "a"));
+	promises_free(promises);
+}
+
+/* Threads out of sight are all number 0. */
+static void promises_to_threads_out_of_sight_are_counted(void **state)
+{
+	struct promises *promises = promises_new(NULL);
+
+	assert_true(promise_make(promises, 0, 0, "a"));
+	assert_true(promise_make(promises, 0, 0, "a"));
+	assert_true(promise_make(promises, 0, 0, "b"));
+	/* Who opens one name has not been promised the other. */
+	promise_end(promises, 0, 0, "a");
+	assert_true(promise_holds(promises, 0, 0, "b"));
+	assert_true(promise_holds(promises, 0, 0, "a"));
+	promise_end(promises, 0, 0, "a");
+	assert_false(promise_holds(promises, 0, 0, "a"));
+	assert_true(promise_holds(promises, 0, 0, "b"));
 	promises_free(promises);
 }
 
@@ -563,6 +581,7 @@ int main(void)
 		CASE(names_idle_and_forgotten),
 		CASE(names_by_the_thousand),
 		CASE(promises_are_made_once_and_kept),
+		CASE(promises_to_threads_out_of_sight_are_counted),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
