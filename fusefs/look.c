@@ -23,6 +23,15 @@
 
 #define NO_USER ((uid_t)-1)
 
+/*
+ * More than any text has.  sendfile(2) and splice(2), by which BusyBox's cat
+ * reads, go through the page cache even of a direct_io file, and take nothing
+ * from behind the size that the kernel has of it (filemap_splice_read()): after
+ * a LOOKUP with 0 that is nothing at all.  A short read tells the kernel the
+ * true size, and stat(2) asks for it, since attributes are not cached.
+ */
+#define SIZE_BEFORE_READ ((off_t)1 << 20)
+
 static void run(struct errand *errand)
 {
 	struct look *look = (struct look *)(void *)errand;
@@ -193,11 +202,14 @@ static struct stat attributes_of(const struct server *server, const struct entry
 
 struct fuse_entry_param look_entry(const struct server *server, const struct entry *entry)
 {
-	return (struct fuse_entry_param){
+	struct fuse_entry_param answer = {
 		.ino = entry_id(entry),
 		.generation = 1,
 		.attr = attributes_of(server, entry),
 	};
+
+	answer.attr.st_size = SIZE_BEFORE_READ;
+	return answer;
 }
 
 /* Not a name: there at all times, with the number that it always has. */

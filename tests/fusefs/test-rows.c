@@ -12,7 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -227,6 +229,38 @@ static void row06_read_shows_the_state(void **state)
 		assert_int_equal(peer_hear(&waiters[i].peer), 0);
 		opener_close(&waiters[i]);
 	}
+}
+
+/* BusyBox's cat reads so: at once after open, without a stat. */
+static void row06_sendfile_shows_the_state(void **state)
+{
+	const struct fixture *fixture = *state;
+	int out = memfd_create("out", MFD_CLOEXEC);
+	char text[4096] = "";
+
+	assert_true(out >= 0);
+	int holder = open_lock(fixture, "backup", TO_HOLD);
+	assert_int_equal(write(holder, "nightly\n", 8), 8);
+	int fd = open_lock(fixture, "backup", O_RDONLY);
+	ssize_t sent = sendfile(out, fd, NULL, 1 << 20);
+	assert_true(sent > 0);
+	assert_int_equal(sendfile(out, fd, NULL, 1 << 20), 0);
+	assert_int_equal(pread(out, text, sizeof text - 1, 0), sent);
+	assert_value(text, "lock", "backup");
+	assert_value(text, "info", "nightly");
+	close(fd);
+
+	/* Nothing of it is kept for the next open. */
+	assert_int_equal(write(holder, "weekly\n", 7), 7);
+	fd = open_lock(fixture, "backup", O_RDONLY);
+	sent = sendfile(out, fd, NULL, 1 << 20);
+	assert_true(sent > 0);
+	memset(text, 0, sizeof text);
+	assert_true(pread(out, text, sizeof text - 1, lseek(out, 0, SEEK_CUR) - sent) == sent);
+	assert_value(text, "info", "weekly");
+	close(fd);
+	close(holder);
+	close(out);
 }
 
 static void row06_the_same_keys_as_the_store(void **state)
@@ -749,6 +783,7 @@ int main(void)
 		ROW(row04_open_for_reading_looks),
 		ROW(row05_open_for_reading_with_creat_holds_nothing),
 		ROW(row06_read_shows_the_state),
+		ROW(row06_sendfile_shows_the_state),
 		ROW(row06_the_same_keys_as_the_store),
 		ROW(row06_names_no_process_that_is_gone),
 		ROW(row07_write_sets_the_info),
