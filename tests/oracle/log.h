@@ -70,6 +70,7 @@ struct seat {
 
 struct life {
 	_Atomic pid_t pid;
+	const char *way;          /* how it takes locks, in who started it; NULL: a child */
 	_Atomic int forks;        /* forks under way, during which it is not killed; or DOOMED */
 	_Atomic bool ended;       /* reaped, or as good as: no instruction of it will run */
 	_Atomic uint32_t parted;  /* futex: the parent has left the hold, or ended */

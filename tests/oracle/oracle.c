@@ -136,6 +136,7 @@ static void start_worker(struct state *state, unsigned slot)
 		return;
 	}
 	life->pid = pid;
+	life->way = party_of(options, slot % count_parties(options)).driver->name;
 	state->workers[slot] = life;
 }
 
@@ -366,7 +367,8 @@ static void print_seats(const struct oracle_log *log)
 		if (number == 0)
 			continue;
 		const struct life *life = &log->lives[number - 1];
-		fprintf(stderr, "oracle: pid %d%s%s:", (int)life->pid,
+		fprintf(stderr, "oracle: pid %d (%s%s%s):", (int)life->pid,
+			life->way ? life->way : "child",
 			life->forks == DOOMED ? ", doomed"
 			: life->forks > 0     ? ", forking"
 					      : "",
@@ -392,7 +394,6 @@ static void diagnose(struct state *state)
 	struct oracle_log *log = state->run.log;
 	int patience = state->run.options.patience;
 
-	print_seats(log);
 	for (uint32_t lock = 0; lock < state->run.options.locks; lock++) {
 		pid_t waiter = find_seat(log, lock, false), holder = find_seat(log, lock, true);
 		int result = waiter ? try_lock(&state->run.options, lock) : 0;
@@ -529,6 +530,8 @@ static void run(struct state *state)
 	state->last_movement = start;
 	serve(state);
 	clock_gettime(CLOCK_MONOTONIC, &end);
+	if (state->run.log->failure != FAILURE_NONE)
+		print_seats(state->run.log);
 	kill_all(state);
 	if (state->run.log->failure == FAILURE_NONE)
 		check_leftovers(state);
