@@ -258,7 +258,7 @@ static bool tell(fuse_req_t request, struct server *server, struct handle *handl
 	else
 		describe_open(info, handle), result = fuse_reply_open(request, info);
 	if (result < 0) {
-		grant_release(&server->mount, handle);
+		(void)grant_release(&server->mount, handle);
 		handle_free(&server->mount, handle);
 	} else {
 		handle_is_told(handle);
@@ -319,7 +319,7 @@ static void settle_untold(struct server *server)
 			continue;
 		if (handle->hold == HOLDS && process_is_gone(&handle->holder) &&
 		    !process_any_has_open(mount->device, entry_id(handle->entry))) {
-			grant_release(mount, handle);
+			(void)grant_release(mount, handle);
 			handle_free(mount, handle);
 		} else {
 			handle_is_told(handle);
@@ -483,7 +483,7 @@ void open_release(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info
 			fuse_pollhandle_destroy(handle->poll);
 			poll_forget(handle);
 		}
-		grant_release(&server->mount, handle);
+		(void)grant_release(&server->mount, handle);
 		handle_free(&server->mount, handle);
 	}
 	fuse_reply_err(request, 0);
@@ -491,10 +491,10 @@ void open_release(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info
 
 static void unlock(fuse_req_t request, struct handle *handle)
 {
-	bool broken = handle->hold == HOLD_BROKEN;
+	int result = grant_release(&server_of(request)->mount, handle);
 
-	grant_release(&server_of(request)->mount, handle);
-	fuse_reply_err(request, broken ? ESTALE : 0);
+	/* That the hold is over is what it asked for, whatever else went wrong. */
+	fuse_reply_err(request, result == -ESTALE ? ESTALE : 0);
 }
 
 /* A holder wants another mode. */
@@ -511,11 +511,13 @@ static void convert(fuse_req_t request, struct handle *handle, enum relock_mode 
 	if (result == -EAGAIN && !no_wait) {
 		/* As flock(2): without the lock while it waits for the other
 		 * mode, or two would wait for each other. */
-		grant_release(mount, handle);
-		ask(request, BY_FLOCK, handle, mode, info, false);
+		if (grant_release(mount, handle) == -ESTALE)
+			fuse_reply_err(request, ESTALE);
+		else
+			ask(request, BY_FLOCK, handle, mode, info, false);
 		return;
 	}
-	fuse_reply_err(request, -plain_error(result));
+	fuse_reply_err(request, -holder_error(result));
 }
 
 void open_flock(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info, int operation)
