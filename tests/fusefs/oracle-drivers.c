@@ -134,11 +134,20 @@ static int deadline_end(struct deadline *deadline, int result)
 
 /* Looking */
 
+static _Thread_local char last_message[512];
+
+static const char *message(void)
+{
+	return last_message;
+}
+
 /* Something is not as a holder must find it: its hold was broken. */
-static int broken(const struct handle *handle)
+static int broken(const struct handle *handle, const char *what)
 {
 	int result = errno_or(fsync(handle->fd));
 
+	if (result == 0)
+		snprintf(last_message, sizeof last_message, "a holder sees %.480s", what);
 	return result == 0 ? -EPROTO : result;
 }
 
@@ -148,7 +157,7 @@ static int look(const struct handle *handle)
 	int fd = open(handle->path, O_RDONLY | O_CLOEXEC);
 
 	if (fd < 0)
-		return errno == ENOENT ? broken(handle) : -errno;
+		return errno == ENOENT ? broken(handle, "no such lock") : -errno;
 	ssize_t length = pread(fd, text, sizeof text - 1, 0);
 	close(fd);
 	if (length < 0)
@@ -156,7 +165,7 @@ static int look(const struct handle *handle)
 	text[length] = '\0';
 	snprintf(pid, sizeof pid, "\npid: %d\n", (int)getpid());
 	if (!strstr(text, "state: held\n") || (!handle->shared && !strstr(text, pid)))
-		return broken(handle);
+		return broken(handle, text);
 	return 0;
 }
 
@@ -170,7 +179,7 @@ static int list(const struct handle *handle)
 	for (struct dirent *entry; (entry = readdir(directory));)
 		count += strcmp(entry->d_name, handle->name) == 0;
 	closedir(directory);
-	return count == 1 ? 0 : broken(handle);
+	return count == 1 ? 0 : broken(handle, count ? "its name twice" : "its name not listed");
 }
 
 static int write_info(const struct handle *handle, uint64_t number)
@@ -190,7 +199,7 @@ static int token(void *argument, uint64_t *ret)
 	ssize_t length = fgetxattr(handle->fd, "user.relock.token", text, sizeof text - 1);
 
 	if (length < 0)
-		return errno == ENODATA ? broken(handle) : -errno;
+		return errno == ENODATA ? broken(handle, "no token") : -errno;
 	text[length] = '\0';
 	*ret = strtoull(text, NULL, 10);
 	return errno_or(fsync(handle->fd));
@@ -336,6 +345,7 @@ const struct oracle_driver driver_opener = {
 	.leave = leave,
 	.break_lock = break_lock,
 	.crash = crash,
+	.message = message,
 };
 
 /* flocker */
@@ -418,4 +428,5 @@ const struct oracle_driver driver_flocker = {
 	.leave = leave,
 	.break_lock = break_lock,
 	.crash = crash,
+	.message = message,
 };
