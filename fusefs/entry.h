@@ -89,6 +89,7 @@ struct entry {
 	/* See grant.c. */
 	relock_lock *in_hand;
 	enum relock_mode in_hand_mode;
+	int *in_hand_result; /* where to say how that hold ended, or NULL */
 	relock_lock *spare;
 	struct store_wait *wait;
 	unsigned passes;

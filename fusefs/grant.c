@@ -82,12 +82,21 @@ static void put_handle_of_store(struct entry *entry, relock_lock *lock)
 		entry->spare = lock;
 }
 
-/* A hold that is given up.  Whoever broke it has said so in the record, and
- * that it is over is all that matters here. */
-static void give_back(struct entry *entry, relock_lock *lock)
+/* What the library says of a hold that has been broken: -ESTALE to the first
+ * call, whichever that is; to others that nobody holds it, or somebody else. */
+static bool is_lost(int result)
 {
-	(void)relock_release(lock);
+	return result == -ESTALE || result == -ENOENT || result == -EPERM;
+}
+
+/* A hold that is given up.  Whoever broke it has said so in the record; -ESTALE
+ * is for its holder. */
+static int give_back(struct entry *entry, relock_lock *lock)
+{
+	int result = relock_release(lock);
+
 	put_handle_of_store(entry, lock);
+	return is_lost(result) ? -ESTALE : result;
 }
 
 static void keep_hold(struct mount *mount, const struct handle *handle)
@@ -146,8 +155,9 @@ static void begin_hold(struct mount *mount, struct waiter *waiter, relock_lock *
 }
 
 /* Leaves the lock in hand, or gives it back if there are other holders, or
- * another hold is in hand. */
-static void end_hold(struct mount *mount, struct handle *handle, enum hold after)
+ * another hold is in hand.  How the hold has ended is known when it is not in
+ * hand any more. */
+static void end_hold(struct mount *mount, struct handle *handle, enum hold after, int *ret_result)
 {
 	struct entry *entry = handle->entry;
 	relock_lock *lock = handle->lock;
@@ -163,8 +173,11 @@ static void end_hold(struct mount *mount, struct handle *handle, enum hold after
 	TAILQ_REMOVE(&entry->holders, handle, in_holders);
 	mount->held_count--;
 	if (entry_is_held(entry) || entry->in_hand) {
-		give_back(entry, lock);
+		int result = give_back(entry, lock);
+		if (ret_result)
+			*ret_result = result;
 	} else {
+		entry->in_hand_result = ret_result;
 		entry->in_hand = lock;
 		entry->in_hand_mode = handle->mode;
 	}
@@ -174,10 +187,14 @@ static void end_hold(struct mount *mount, struct handle *handle, enum hold after
 static void give_back_in_hand(struct entry *entry)
 {
 	relock_lock *lock = entry->in_hand;
+	int *result = entry->in_hand_result;
 
 	entry->in_hand = NULL;
+	entry->in_hand_result = NULL;
 	entry->passes = 0;
-	give_back(entry, lock);
+	int how = give_back(entry, lock);
+	if (result)
+		*result = how;
 }
 
 static int start_wait(struct mount *mount, struct waiter *waiter)
@@ -207,7 +224,7 @@ static bool break_holders(struct mount *mount, struct entry *entry)
 	bool broken = false;
 
 	while ((handle = TAILQ_FIRST(&entry->holders))) {
-		end_hold(mount, handle, HOLD_BROKEN);
+		end_hold(mount, handle, HOLD_BROKEN, NULL);
 		broken = true;
 	}
 	return broken;
@@ -261,6 +278,7 @@ static int pass_on(struct mount *mount, struct waiter *next)
 		return result;
 	relock_lock *lock = entry->in_hand;
 	entry->in_hand = NULL;
+	entry->in_hand_result = NULL; /* as it should be */
 	entry->passes++;
 	begin_hold(mount, next, lock);
 	return 0;
@@ -289,8 +307,8 @@ static int take(struct mount *mount, struct waiter *waiter)
 /* The store has converted the handle's hold, or says that it is over. */
 static int converted(struct mount *mount, struct handle *handle, enum relock_mode mode, int result)
 {
-	if (result == -ESTALE || result == -ENOENT) {
-		end_hold(mount, handle, HOLD_BROKEN);
+	if (is_lost(result)) {
+		end_hold(mount, handle, HOLD_BROKEN, NULL);
 		return -ESTALE;
 	}
 	if (result < 0)
@@ -337,7 +355,7 @@ static int serve_holder(struct mount *mount, const struct waiter *waiter)
 	else if (waiter->mode == RELOCK_EXCLUSIVE && handle->mode == RELOCK_SHARED)
 		result = upgrade(mount, handle);
 	if (result == -EAGAIN)
-		end_hold(mount, handle, HOLDS_NOTHING);
+		end_hold(mount, handle, HOLDS_NOTHING, NULL);
 	return result;
 }
 
@@ -414,7 +432,7 @@ static void answer(struct mount *mount, struct waiter *waiter, int result)
 		mount->answers->refused(waiter, result);
 	} else if (mount->answers->granted(waiter) < 0) {
 		if (waiter->began)
-			end_hold(mount, waiter->handle, HOLDS_NOTHING);
+			end_hold(mount, waiter->handle, HOLDS_NOTHING, NULL);
 		mount->answers->abandoned(waiter);
 	}
 }
@@ -546,21 +564,24 @@ void grant_withdraw(struct mount *mount, struct waiter *waiter)
 	settle_queue(mount, entry);
 }
 
-void grant_release(struct mount *mount, struct handle *handle)
+int grant_release(struct mount *mount, struct handle *handle)
 {
+	int result = handle->hold == HOLD_BROKEN ? -ESTALE : 0;
+
 	if (handle->hold == HOLDS) {
-		end_hold(mount, handle, HOLDS_NOTHING);
+		end_hold(mount, handle, HOLDS_NOTHING, &result);
 		settle_queue(mount, handle->entry);
 	} else {
 		handle->hold = HOLDS_NOTHING;
 		keep_end_of_hold(handle);
 	}
+	return result;
 }
 
 /* The store says that the handle's hold is over. */
 static int lose(struct mount *mount, struct handle *handle)
 {
-	end_hold(mount, handle, HOLD_BROKEN);
+	end_hold(mount, handle, HOLD_BROKEN, NULL);
 	settle_queue(mount, handle->entry);
 	return -ESTALE;
 }
@@ -628,7 +649,7 @@ int grant_check(struct mount *mount, struct handle *handle)
 	if (handle->hold != HOLDS)
 		return -EPERM;
 	int result = relock_check(handle->lock);
-	if (result == -ESTALE || result == -ENOENT)
+	if (is_lost(result))
 		return lose(mount, handle);
 	return result;
 }
@@ -649,7 +670,7 @@ int grant_set_info(struct mount *mount, struct handle *handle, const void *info,
 	/* A lock without a record can be looked at in the mount all the same. */
 	if (result < 0 && result != -ENODATA) {
 		free(copy);
-		return result == -ESTALE || result == -ENOENT ? lose(mount, handle) : result;
+		return is_lost(result) ? lose(mount, handle) : result;
 	}
 	free(handle->info);
 	handle->info = copy;

@@ -19,8 +19,9 @@ bool grant_request(struct mount *mount, struct waiter *waiter);
 /* The waiter does not want it any more; it is the caller's again. */
 void grant_withdraw(struct mount *mount, struct waiter *waiter);
 
-/* The handle's hold, if it has one, goes to the next waiter. */
-void grant_release(struct mount *mount, struct handle *handle);
+/* The handle's hold, if it has one, goes to the next waiter.  -ESTALE: it had
+ * one, which was broken. */
+int grant_release(struct mount *mount, struct handle *handle);
 
 /* From exclusive to shared, at once.  Errors of relock_convert(). */
 int grant_downgrade(struct mount *mount, struct handle *handle);

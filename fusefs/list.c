@@ -4,8 +4,13 @@
  * listing: "find /locks -name backup" asks whether that lock is held.
  *
  * A listing is made when it is read from the start and is then the same to its
- * end, however many locks come and go meanwhile.  OPENDIR is answered, since
- * the kernel takes ENOSYS for a leave to cache listings.
+ * end, however many locks come and go meanwhile.  If the mount goes over to
+ * another process on the way, that makes one of its own, and goes on at the same
+ * place: names are in the order of their keys, which are the offsets, too.  So
+ * no name comes twice, and none that was there all the time is left out.
+ *
+ * OPENDIR is answered, since the kernel takes ENOSYS for a leave to cache
+ * listings.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -15,6 +20,9 @@
 #include "errand.h"
 #include "history.h"
 #include "server.h"
+
+/* Offsets 0 to 2 are around "." and "..". */
+#define FIRST_COOKIE 4
 
 struct listing {
 	struct table_node by_id;
@@ -29,6 +37,7 @@ struct errand_to_list {
 	uint64_t listing;
 	fuse_ino_t folder;
 	size_t size;
+	off_t offset;
 	struct relock_status **list;
 	size_t count;
 };
@@ -40,10 +49,20 @@ static struct listing *listing_of(struct server *server, uint64_t id)
 	return node ? TABLE_OWNER(node, struct listing, by_id) : NULL;
 }
 
+static struct listing *make_listing(struct server *server, uint64_t id)
+{
+	struct listing *listing = calloc(1, sizeof *listing);
+
+	if (listing && table_add(&server->listings, &listing->by_id, id) < 0) {
+		free(listing);
+		return NULL;
+	}
+	return listing;
+}
+
 void list_opendir(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info)
 {
 	struct server *server = server_of(request);
-	struct listing *listing;
 
 	if (id != ROOT_ID && id != HISTORY_ID) {
 		fuse_reply_err(request, ENOTDIR);
@@ -51,10 +70,8 @@ void list_opendir(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info
 	}
 	if (!permissions_check(request, MAY_SEE))
 		return;
-	listing = calloc(1, sizeof *listing);
-	if (!listing ||
-	    table_add(&server->listings, &listing->by_id, mount_next_id(&server->mount)) < 0) {
-		free(listing);
+	struct listing *listing = make_listing(server, mount_next_id(&server->mount));
+	if (!listing) {
 		fuse_reply_err(request, ENOMEM);
 		return;
 	}
@@ -115,9 +132,38 @@ static uint64_t number_of(const struct mount *mount, fuse_ino_t folder, const ch
 	return entry ? entry_id(entry) : UINT32_MAX;
 }
 
+static off_t cookie_of(const struct relock_status *status)
+{
+	return (off_t)(table_key_of_text(status->name) >> 1 | FIRST_COOKIE);
+}
+
+static int compare_cookies(const void *first, const void *second)
+{
+	off_t a = cookie_of(*(struct relock_status *const *)first);
+	off_t b = cookie_of(*(struct relock_status *const *)second);
+
+	return (a > b) - (a < b);
+}
+
+/* The first name behind the offset. */
+static size_t name_behind(const struct listing *listing, off_t offset)
+{
+	size_t low = 0, high = listing->count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		if (cookie_of(listing->list[middle]) > offset)
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	return low;
+}
+
 static void reply_names(fuse_req_t request, fuse_ino_t folder, const struct listing *listing,
 			size_t size, off_t offset)
 {
+	static const char *const dots[] = {".", ".."};
 	const struct mount *mount = &server_of(request)->mount;
 	char *buffer = malloc(size);
 	size_t used = 0;
@@ -126,12 +172,14 @@ static void reply_names(fuse_req_t request, fuse_ino_t folder, const struct list
 		fuse_reply_err(request, ENOMEM);
 		return;
 	}
-	for (size_t at = (size_t)offset; at < listing->count + 2; at++) {
-		const char *name = at == 0 ? "." : at == 1 ? ".." : listing->list[at - 2]->name;
-		uint64_t id = at == 0 ? folder : at == 1 ? ROOT_ID : number_of(mount, folder, name);
-		if (!add(request, buffer, &used, size, name, id, at < 2 ? S_IFDIR : S_IFREG,
-			 (off_t)at + 1))
-			break;
+	bool room = true;
+	for (; room && offset < 2; offset += room)
+		room = add(request, buffer, &used, size, dots[offset],
+			   offset == 0 ? folder : ROOT_ID, S_IFDIR, offset + 1);
+	for (size_t i = name_behind(listing, offset); room && i < listing->count; i++) {
+		const struct relock_status *status = listing->list[i];
+		room = add(request, buffer, &used, size, status->name,
+			   number_of(mount, folder, status->name), S_IFREG, cookie_of(status));
 	}
 	fuse_reply_buf(request, buffer, used);
 	free(buffer);
@@ -147,6 +195,8 @@ static void run(struct errand *errand)
 				     &self->list, &self->count);
 	if (errand->result == 0 && history)
 		self->count = history_keep(self->list, self->count);
+	if (errand->result == 0 && self->count > 0)
+		qsort(self->list, self->count, sizeof(struct relock_status *), compare_cookies);
 }
 
 static void finish(struct errand *errand)
@@ -165,7 +215,7 @@ static void finish(struct errand *errand)
 		relock_list_free(listing->list, listing->count);
 		listing->list = self->list;
 		listing->count = self->count;
-		reply_names(self->request, self->folder, listing, self->size, 0);
+		reply_names(self->request, self->folder, listing, self->size, self->offset);
 	}
 	free(self);
 }
@@ -175,12 +225,14 @@ void list_readdir(fuse_req_t request, fuse_ino_t id, size_t size, off_t offset,
 {
 	struct server *server = server_of(request);
 	struct listing *listing = listing_of(server, info->fh);
+	bool is_new = !listing;
 
-	if (!listing) {
-		fuse_reply_err(request, EBADF);
+	/* Opened when another process served the mount. */
+	if (is_new && !(listing = make_listing(server, info->fh))) {
+		fuse_reply_err(request, ENOMEM);
 		return;
 	}
-	if (offset > 0) {
+	if (offset > 0 && !is_new) {
 		reply_names(request, id, listing, size, offset);
 		return;
 	}
@@ -196,6 +248,7 @@ void list_readdir(fuse_req_t request, fuse_ino_t id, size_t size, off_t offset,
 		.listing = info->fh,
 		.folder = id,
 		.size = size,
+		.offset = offset,
 	};
 	errands_add(server->looks, &self->errand);
 }

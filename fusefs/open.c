@@ -118,19 +118,12 @@ static int answer_taken(const struct parked *parked)
 	return -ESTALE;
 }
 
-/* To a descriptor ESTALE says that its lock was broken; only to open(2) it says
- * that it shall try again. */
-static int flock_error(int error)
-{
-	return error == -ESTALE ? error : plain_error(error);
-}
-
 static void refused(struct waiter *waiter, int error)
 {
 	struct parked *parked = parked_of(waiter);
 
 	int answer = error == -EAGAIN                  ? answer_taken(parked)
-		     : parked->waiter.wish == BY_FLOCK ? flock_error(error)
+		     : parked->waiter.wish == BY_FLOCK ? holder_error(error)
 						       : plain_error(error);
 	fuse_reply_err(waiter->request, -answer);
 	abandoned(waiter);
@@ -267,7 +260,7 @@ static bool tell(fuse_req_t request, struct server *server, struct handle *handl
 	else
 		describe_open(info, handle), result = fuse_reply_open(request, info);
 	if (result < 0) {
-		grant_release(&server->mount, handle);
+		(void)grant_release(&server->mount, handle);
 		handle_free(&server->mount, handle);
 	} else {
 		handle_is_told(handle);
@@ -328,7 +321,7 @@ static void settle_untold(struct server *server)
 			continue;
 		if (handle->hold == HOLDS && process_is_gone(&handle->holder) &&
 		    !process_any_has_open(mount->device, entry_id(handle->entry))) {
-			grant_release(mount, handle);
+			(void)grant_release(mount, handle);
 			handle_free(mount, handle);
 		} else {
 			handle_is_told(handle);
@@ -495,7 +488,7 @@ void open_release(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info
 			fuse_pollhandle_destroy(handle->poll);
 			poll_forget(handle);
 		}
-		grant_release(&server->mount, handle);
+		(void)grant_release(&server->mount, handle);
 		handle_free(&server->mount, handle);
 	}
 	fuse_reply_err(request, 0);
@@ -503,10 +496,10 @@ void open_release(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info
 
 static void unlock(fuse_req_t request, struct handle *handle)
 {
-	bool broken = handle->hold == HOLD_BROKEN;
+	int result = grant_release(&server_of(request)->mount, handle);
 
-	grant_release(&server_of(request)->mount, handle);
-	fuse_reply_err(request, broken ? ESTALE : 0);
+	/* That the hold is over is what it asked for, whatever else went wrong. */
+	fuse_reply_err(request, result == -ESTALE ? ESTALE : 0);
 }
 
 /* A holder wants another mode. */
@@ -523,11 +516,13 @@ static void convert(fuse_req_t request, struct handle *handle, enum relock_mode 
 	if (result == -EAGAIN && !no_wait) {
 		/* As flock(2): without the lock while it waits for the other
 		 * mode, or two would wait for each other. */
-		grant_release(mount, handle);
-		ask(request, BY_FLOCK, handle, mode, info, false);
+		if (grant_release(mount, handle) == -ESTALE)
+			fuse_reply_err(request, ESTALE);
+		else
+			ask(request, BY_FLOCK, handle, mode, info, false);
 		return;
 	}
-	fuse_reply_err(request, -flock_error(result));
+	fuse_reply_err(request, -holder_error(result));
 }
 
 void open_flock(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info, int operation)

@@ -39,8 +39,7 @@ static void init(void *argument, struct fuse_conn_info *connection)
 	connection->want |= connection->capable & (unsigned)FUSE_CAP_ATOMIC_O_TRUNC;
 }
 
-/* Errors of grant.h on the way to a descriptor: here ESTALE is meant. */
-static int holder_error(int result)
+int holder_error(int result)
 {
 	return result == -ESTALE ? -ESTALE : plain_error(result);
 }
@@ -173,6 +172,7 @@ const struct fuse_lowlevel_ops operations = {
 	.setxattr = attributes_set,
 	.removexattr = attributes_remove,
 	.unlink = break_unlink,
+	.ioctl = break_ioctl,
 	.mknod = refuse_mknod,
 	.mkdir = refuse_mkdir,
 	.rmdir = refuse_rmdir,

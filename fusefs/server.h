@@ -54,6 +54,8 @@ static inline struct server *server_of(fuse_req_t request)
  * without a lock, and with 512 or more (the kernel's own errors) hangs.  ESTALE
  * makes the kernel try again: only promise.h says when. */
 int plain_error(int result);
+/* The same, of grant.h, for a descriptor: here ESTALE is meant. */
+int holder_error(int result);
 
 extern const struct fuse_lowlevel_ops operations;
 extern const struct answers open_answers;
@@ -113,3 +115,6 @@ void mount_attributes_list(fuse_req_t request, size_t size);
 
 /* break.c */
 void break_unlink(fuse_req_t request, fuse_ino_t parent, const char *name);
+void break_ioctl(fuse_req_t request, fuse_ino_t id, unsigned command, void *argument,
+		 struct fuse_file_info *info, unsigned flags, const void *bytes, size_t size,
+		 size_t answer_size);

@@ -1,9 +1,8 @@
 /*
  * Breaking a lock, and asking for one: a process that holds a lock for
  * somebody else knows more about the hold than we do, and is asked.  The mount
- * is asked by removing the lock's name there, the background holder of
- * `relock get` by SIGTERM, through a pidfd, so that no other process can be
- * hit.
+ * is asked by ask-mount.h, the background holder of `relock get` by SIGTERM, through a pidfd, so
+ * that no other process can be hit.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -13,6 +12,7 @@
 #include <string.h>
 #include <sys/syscall.h>
 
+#include "ask-mount.h"
 #include "cancellation.h"
 #include "cleanup.h"
 #include "clock.h"
@@ -78,20 +78,22 @@ static int open_mount(const char *name, const struct relock_holder *holder, int 
 			-EPERM,
 			"%s: held by a mount that is not to be seen from here: %s is no relockfs",
 			name, holder->via_path ? holder->via_path : "?");
-	*ret_fd = TAKE_FD(fd);
-	return 0;
+	*ret_fd = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return *ret_fd < 0 ? -errno : 0;
 }
 
 static int ask_mount(const char *name, const struct relock_holder *holder)
 {
 	CLEANUP_CLOSE int fd = -1;
+	struct mount_break what = {0};
 
 	int result = open_mount(name, holder, &fd);
 	if (result < 0)
 		return result;
-	if (unlinkat(fd, name, 0) == 0 || errno == ENOENT)
+	snprintf(what.name, sizeof what.name, "%s", name);
+	if (ioctl(fd, MOUNT_BREAK, &what) == 0 || errno == ENOENT)
 		return 0;
-	return failed(-errno, "%s: cannot remove %s/%s: %s", name, holder->via_path, name,
+	return failed(-errno, "%s: cannot break %s/%s: %s", name, holder->via_path, name,
 		      strerrordesc_np(errno));
 }
 

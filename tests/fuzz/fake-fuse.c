@@ -190,6 +190,11 @@ int fuse_reply_lock(fuse_req_t request, const struct flock *lock)
 	return answer(request, 0);
 }
 
+int fuse_reply_ioctl(fuse_req_t request, int result, const void *bytes, size_t size)
+{
+	return answer(request, 0);
+}
+
 int fuse_reply_poll(fuse_req_t request, unsigned events)
 {
 	return answer(request, 0);

@@ -26,6 +26,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "ask-mount.h"
 #include "callers.h"
 #include "fake-fuse.h"
 #include "grant.h"
@@ -452,7 +453,17 @@ static void send_unlink(void)
 {
 	fuse_req_t request = next_request(REQUEST_OTHER);
 
-	operations.unlink(request, next_byte() == 255 ? 2 : ROOT_ID, next_name());
+	uint8_t way = next_byte();
+	const char *name = next_name();
+	struct mount_break what = {0};
+
+	/* The library asks by ioctl(2). */
+	snprintf(what.name, sizeof what.name, "%s", name);
+	if (way % 4 == 2)
+		operations.ioctl(request, ROOT_ID, MOUNT_BREAK, NULL, NULL, 0, &what, sizeof what,
+				 0);
+	else
+		operations.unlink(request, way == 255 ? 2 : ROOT_ID, name);
 }
 
 static void send_opendir(void)

@@ -19,6 +19,9 @@ struct oracle_driver {
 	 * threads and handles do not exclude each other.  Then it has one
 	 * thread, and no two handles of one lock. */
 	bool holds_by_process;
+	/* A child has every hold of its parent: a hold is an open file
+	 * description.  Such a driver has no check(). */
+	bool children_hold;
 	/* What a process has in common for all its handles. */
 	int (*store_open)(void **ret, const char *url);
 	void (*store_close)(void *store);
@@ -27,6 +30,8 @@ struct oracle_driver {
 	int (*open)(void **ret, void *store, const char *name);
 	void (*close)(void *handle);
 
+	/* -EAGAIN at once, -ETIMEDOUT, -EINTR; -EDEADLK if the process would wait
+	 * for itself. */
 	int (*acquire)(void *handle, const struct oracle_wish *wish);
 	int (*release)(void *handle);
 
@@ -43,6 +48,8 @@ struct oracle_driver {
 	int (*leave)(void *handle);
 	/* Takes the lock away from whoever holds it. */
 	int (*break_lock)(void *store, const char *name);
+	/* Ends whoever serves the locks, with SIGKILL; that is to harm nobody. */
+	int (*crash)(const char *url);
 	/* A failed call's message. */
 	const char *(*message)(void);
 };

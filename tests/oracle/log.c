@@ -398,7 +398,7 @@ void log_print_events(const struct oracle_log *log)
 {
 	static const char *const names[] = {"?",     "enters", "moves",  "leaves",
 					    "dooms", "ended",  "breaks", "has broken"};
-	enum { SHOWN = 40 };
+	enum { SHOWN = 100 };
 	uint64_t last = log->sequence;
 
 	for (uint64_t stamp = last > SHOWN ? last - SHOWN : 1; stamp <= last; stamp++) {

@@ -70,6 +70,7 @@ struct seat {
 
 struct life {
 	_Atomic pid_t pid;
+	const char *way;          /* how it takes locks, in who started it; NULL: a child */
 	_Atomic int forks;        /* forks under way, during which it is not killed; or DOOMED */
 	_Atomic bool ended;       /* reaped, or as good as: no instruction of it will run */
 	_Atomic uint32_t parted;  /* futex: the parent has left the hold, or ended */
@@ -127,6 +128,8 @@ enum count_kind {
 	COUNT_FOREVER,
 	COUNT_REFUSED,
 	COUNT_TIMED_OUT,
+	COUNT_INTERRUPTED,
+	COUNT_DEADLOCKS,
 	COUNT_CONVERTED,
 	COUNT_NOT_CONVERTED,
 	COUNT_RELEASED,
@@ -135,6 +138,9 @@ enum count_kind {
 	COUNT_KILLED,
 	COUNT_KILLED_HOLDING,
 	COUNT_KILLED_WAITING,
+	COUNT_SIGNALLED,
+	COUNT_STOPPED,
+	COUNT_CRASHED,
 	COUNT_BYSTANDERS,
 	COUNT_HEIRS,
 	COUNT_BROKEN,

@@ -22,7 +22,8 @@ static void __attribute__((noreturn)) usage(FILE *to, int status)
 	      "  --store URL         where the locks are; its folder must exist\n"
 	      "  --fresh SCHEME      in a folder that is made for this, and removed afterwards\n"
 	      "  --driver NAME       how they are taken (default: the first of the list)\n"
-	      "  --mix NAME          how every second process takes them\n"
+	      "  --mix NAME[=URL]    how the others take them, and where they are for them; may\n"
+	      "                      be given again: the processes are of each in turn\n"
 	      "  --preload LIBRARY   what every second process starts with, as LD_PRELOAD\n"
 	      "  --seed N            default: a random one, which is printed\n"
 	      "  --grants N          how long it runs (default: 100000)\n"
@@ -32,6 +33,9 @@ static void __attribute__((noreturn)) usage(FILE *to, int status)
 	      "  --exit-every N      400 steps, on average; 0: never\n"
 	      "  --fork-every N      400 steps, on average; 0: never\n"
 	      "  --break-every N     0 steps, on average: never\n"
+	      "  --signal-every N    0 grants: never\n"
+	      "  --stop-every N      0 grants: never\n"
+	      "  --crash-every N     0 grants: never; kills a server of the locks\n"
 	      "  --patience SECONDS  20, without any movement\n"
 	      "\n"
 	      "Drivers:",
@@ -50,6 +54,25 @@ static const struct oracle_driver *driver_of(const char *name)
 		return driver;
 	fprintf(stderr, "oracle: %s: no such driver\n", name);
 	usage(stderr, 2);
+}
+
+/* NAME or NAME=URL */
+static void add_party(struct oracle_options *options, char *text)
+{
+	struct oracle_party *party = options->others, *end = party + OTHERS_MAX;
+	char *equals = strchr(text, '=');
+
+	while (party < end && party->driver)
+		party++;
+	if (party == end) {
+		fprintf(stderr, "oracle: no more than %d others\n", OTHERS_MAX);
+		usage(stderr, 2);
+	}
+	if (equals) {
+		*equals = '\0';
+		party->url = equals + 1;
+	}
+	party->driver = driver_of(text);
 }
 
 static uint64_t number_of(const char *text, uint64_t max)
@@ -81,6 +104,9 @@ int main(int argc, char **argv)
 		{"exit-every", required_argument, NULL, 'e'},
 		{"fork-every", required_argument, NULL, 'f'},
 		{"break-every", required_argument, NULL, 'b'},
+		{"signal-every", required_argument, NULL, 'i'},
+		{"stop-every", required_argument, NULL, 'z'},
+		{"crash-every", required_argument, NULL, 'c'},
 		{"patience", required_argument, NULL, 'w'},
 		{"help", no_argument, NULL, 'h'},
 		{0},
@@ -107,7 +133,7 @@ int main(int argc, char **argv)
 			options.driver = driver_of(optarg);
 			break;
 		case 'm':
-			options.other = driver_of(optarg);
+			add_party(&options, optarg);
 			break;
 		case 'P':
 			options.preload = optarg;
@@ -138,6 +164,15 @@ int main(int argc, char **argv)
 			break;
 		case 'b':
 			options.break_every = (unsigned)number_of(optarg, UINT32_MAX);
+			break;
+		case 'i':
+			options.signal_every = (unsigned)number_of(optarg, UINT32_MAX);
+			break;
+		case 'z':
+			options.stop_every = (unsigned)number_of(optarg, UINT32_MAX);
+			break;
+		case 'c':
+			options.crash_every = (unsigned)number_of(optarg, UINT32_MAX);
 			break;
 		case 'w':
 			options.patience = (int)number_of(optarg, 86400);

@@ -19,13 +19,14 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PROCESSES_MAX = 64 };
+enum { PROCESSES_MAX = 64, HARMS = 4 };
 
 struct state {
 	struct oracle_run run;
 	struct life *workers[PROCESSES_MAX]; /* NULL: not running */
 	uint64_t random;
-	uint64_t next_kill; /* grants */
+	uint64_t next_harms[HARMS]; /* grants */
+	pid_t stopped;              /* by SIGSTOP; 0: nobody */
 	uint64_t last_sequence;
 	struct timespec last_movement;
 };
@@ -83,10 +84,30 @@ static double seconds_between(const struct timespec *from, const struct timespec
 
 /* Starting, killing, reaping */
 
+static size_t count_parties(const struct oracle_options *options)
+{
+	size_t count = 1;
+
+	while (count <= OTHERS_MAX && options->others[count - 1].driver)
+		count++;
+	return count;
+}
+
+static struct oracle_party party_of(const struct oracle_options *options, size_t number)
+{
+	struct oracle_party party = {options->driver, options->url};
+
+	if (number > 0) {
+		party.driver = options->others[number - 1].driver;
+		if (options->others[number - 1].url)
+			party.url = options->others[number - 1].url;
+	}
+	return party;
+}
+
 static void start_worker(struct state *state, unsigned slot)
 {
 	const struct oracle_options *options = &state->run.options;
-	bool other = options->other && slot % 2 == 1;
 	uint64_t seed = random_next(&state->random);
 	struct life *life = life_make(state->run.log);
 
@@ -102,40 +123,141 @@ static void start_worker(struct state *state, unsigned slot)
 		if (getppid() != parent)
 			_exit(EXIT_FAILURE);
 		life->pid = getpid();
-		const struct oracle_driver *driver = other ? options->other : options->driver;
+		struct oracle_party party = party_of(options, slot % count_parties(options));
+		state->run.options.url = party.url;
 		if (options->preload && slot % 2 == 1) {
-			recruit(&state->run, life, driver, seed);
+			recruit(&state->run, life, party.driver, seed);
 			_exit(EXIT_FAILURE);
 		}
-		exit(worker(&state->run, life, driver, seed));
+		exit(worker(&state->run, life, party.driver, seed));
 	}
 	if (pid < 0) {
 		log_fail(state->run.log, FAILURE_ERROR, "fork: %s", strerror(errno));
 		return;
 	}
 	life->pid = pid;
+	life->way = party_of(options, slot % count_parties(options)).driver->name;
 	state->workers[slot] = life;
+}
+
+static struct life *choose_worker(struct state *state)
+{
+	return state->workers[random_next(&state->random) % state->run.options.processes];
+}
+
+static bool is_holding(const struct life *life)
+{
+	for (size_t i = 0; i < SEATS_MAX; i++)
+		if (life->seats[i].entry != 0)
+			return true;
+	return false;
+}
+
+static bool is_waiting(const struct life *life)
+{
+	for (size_t i = 0; i < SEATS_MAX; i++)
+		if (life->seats[i].waits_for != 0)
+			return true;
+	return false;
 }
 
 static void kill_somebody(struct state *state)
 {
 	struct oracle_log *log = state->run.log;
-	unsigned slot = (unsigned)(random_next(&state->random) % state->run.options.processes);
-	struct life *life = state->workers[slot];
-	bool holding = false, waiting = false;
+	struct life *life = choose_worker(state);
 
 	if (!life || !life_doom(log, life))
 		return;
-	for (size_t i = 0; i < SEATS_MAX; i++) {
-		holding |= life->seats[i].entry != 0;
-		waiting |= life->seats[i].waits_for != 0;
-	}
+	bool holding = is_holding(life), waiting = is_waiting(life);
 	kill(life->pid, SIGKILL);
 	log_count(log, COUNT_KILLED);
 	if (holding)
 		log_count(log, COUNT_KILLED_HOLDING);
 	if (waiting)
 		log_count(log, COUNT_KILLED_WAITING);
+}
+
+/* Who waits has its handlers, with and without SA_RESTART: see worker(). */
+static void signal_somebody(struct state *state)
+{
+	struct life *life = choose_worker(state);
+
+	for (unsigned i = 0; i < state->run.options.processes; i++) {
+		if (life && is_waiting(life))
+			break;
+		life = state->workers[i];
+	}
+	if (!life || !is_waiting(life))
+		return;
+	kill(life->pid, random_one_in(&state->random, 2) ? SIGUSR1 : SIGUSR2);
+	log_count(state->run.log, COUNT_SIGNALLED);
+}
+
+/* Until something else happens, or for a moment: it may hold what all others
+ * wait for. */
+static void stop_somebody(struct state *state)
+{
+	struct life *life = choose_worker(state);
+
+	if (!life)
+		return;
+	kill(life->pid, SIGSTOP);
+	state->stopped = life->pid;
+	log_count(state->run.log, COUNT_STOPPED);
+}
+
+/* Ours to reap, so the number is still its own, or nobody's. */
+static void continue_the_stopped(struct state *state)
+{
+	if (state->stopped)
+		kill(state->stopped, SIGCONT);
+	state->stopped = 0;
+}
+
+static void crash_something(struct state *state)
+{
+	const struct oracle_options *options = &state->run.options;
+	size_t count = count_parties(options);
+	struct oracle_party party = party_of(options, random_next(&state->random) % count);
+
+	if (!party.driver->crash)
+		return;
+	int result = party.driver->crash(party.url);
+	if (result < 0)
+		log_fail(state->run.log, FAILURE_ERROR, "%s: its server cannot be killed: %s",
+			 party.url, strerrordesc_np(-result));
+	log_count(state->run.log, COUNT_CRASHED);
+}
+
+/* What is done to the processes every so many grants. */
+static void do_harm(struct state *state)
+{
+	const struct oracle_options *options = &state->run.options;
+	struct oracle_log *log = state->run.log;
+	const struct {
+		unsigned every;
+		void (*act)(struct state *state);
+	} harms[HARMS] = {
+		{options->kill_every, kill_somebody},
+		{options->signal_every, signal_somebody},
+		{options->stop_every, stop_somebody},
+		{options->crash_every, crash_something},
+	};
+	uint64_t alarm = UINT64_MAX;
+
+	for (size_t i = 0; i < HARMS; i++) {
+		if (harms[i].every == 0)
+			continue;
+		if (state->next_harms[i] == 0)
+			state->next_harms[i] = harms[i].every;
+		if (log->grants >= state->next_harms[i]) {
+			harms[i].act(state);
+			state->next_harms[i] = log->grants + harms[i].every;
+		}
+		if (state->next_harms[i] < alarm)
+			alarm = state->next_harms[i];
+	}
+	log->alarm = alarm;
 }
 
 static struct life *find_life(struct oracle_log *log, pid_t pid)
@@ -245,7 +367,8 @@ static void print_seats(const struct oracle_log *log)
 		if (number == 0)
 			continue;
 		const struct life *life = &log->lives[number - 1];
-		fprintf(stderr, "oracle: pid %d%s%s:", (int)life->pid,
+		fprintf(stderr, "oracle: pid %d (%s%s%s):", (int)life->pid,
+			life->way ? life->way : "child",
 			life->forks == DOOMED ? ", doomed"
 			: life->forks > 0     ? ", forking"
 					      : "",
@@ -271,7 +394,6 @@ static void diagnose(struct state *state)
 	struct oracle_log *log = state->run.log;
 	int patience = state->run.options.patience;
 
-	print_seats(log);
 	for (uint32_t lock = 0; lock < state->run.options.locks; lock++) {
 		pid_t waiter = find_seat(log, lock, false), holder = find_seat(log, lock, true);
 		int result = waiter ? try_lock(&state->run.options, lock) : 0;
@@ -324,26 +446,33 @@ static void print_report(const struct state *state, double seconds)
 	_Atomic uint64_t *n = state->run.log->counts;
 	uint64_t grants = state->run.log->grants;
 
-	printf("%s%s%s%s%s on %s, seed %" PRIu64 ": %" PRIu64 " grants in %.1f s (%.0f/s)\n",
-	       options->driver->name, options->other ? " and " : "",
-	       options->other ? options->other->name : "",
+	for (size_t i = 0; i < count_parties(options); i++) {
+		struct oracle_party party = party_of(options, i);
+		printf("%s%s on %s", i > 0 ? ", " : "", party.driver->name, party.url);
+	}
+	printf("%s%s, seed %" PRIu64 ": %" PRIu64 " grants in %.1f s (%.0f/s)\n",
 	       options->preload ? ", half of them under " : "",
-	       options->preload ? options->preload : "", options->url, options->seed, grants,
-	       seconds, (double)grants / seconds);
+	       options->preload ? options->preload : "", options->seed, grants, seconds,
+	       (double)grants / seconds);
 	if (options->quiet)
 		return;
 	printf("  granted    %" PRIu64 " exclusive, %" PRIu64 " shared; at once %" PRIu64
 	       ", in time %" PRIu64 ", for ever %" PRIu64 ", by conversion %" PRIu64 "\n",
 	       n[COUNT_EXCLUSIVE], n[COUNT_SHARED], n[COUNT_AT_ONCE], n[COUNT_TIMED],
 	       n[COUNT_FOREVER], n[COUNT_CONVERTED]);
-	printf("  refused    %" PRIu64 " at once, %" PRIu64 " timed out, %" PRIu64 " conversions\n",
-	       n[COUNT_REFUSED], n[COUNT_TIMED_OUT], n[COUNT_NOT_CONVERTED]);
+	printf("  refused    %" PRIu64 " at once, %" PRIu64 " timed out, %" PRIu64
+	       " interrupted, %" PRIu64 " for themselves; %" PRIu64 " conversions\n",
+	       n[COUNT_REFUSED], n[COUNT_TIMED_OUT], n[COUNT_INTERRUPTED], n[COUNT_DEADLOCKS],
+	       n[COUNT_NOT_CONVERTED]);
 	printf("  given back %" PRIu64 " by release, %" PRIu64 " by close, %" PRIu64
 	       " processes ended inside\n",
 	       n[COUNT_RELEASED], n[COUNT_CLOSED], n[COUNT_EXITED]);
 	printf("  killed     %" PRIu64 " processes, %" PRIu64 " holding, %" PRIu64
 	       " waiting; %" PRIu64 " times the next came in before they were dead\n",
 	       n[COUNT_KILLED], n[COUNT_KILLED_HOLDING], n[COUNT_KILLED_WAITING], n[COUNT_OVERRUN]);
+	printf("  signals    %" PRIu64 " to waiters; stopped %" PRIu64 "; servers killed %" PRIu64
+	       "\n",
+	       n[COUNT_SIGNALLED], n[COUNT_STOPPED], n[COUNT_CRASHED]);
 	printf("  forked     %" PRIu64 " heirs, %" PRIu64 " bystanders\n", n[COUNT_HEIRS],
 	       n[COUNT_BYSTANDERS]);
 	printf("  broken     %" PRIu64 ", and told so %" PRIu64 "\n", n[COUNT_BROKEN],
@@ -375,16 +504,14 @@ static void serve(struct state *state)
 		bool any = reap(state);
 		if (log->failure != FAILURE_NONE || (!any && log->stop))
 			return;
-		if (!log->stop && options->kill_every && log->grants >= state->next_kill) {
-			kill_somebody(state);
-			state->next_kill = log->grants + options->kill_every;
-			log->alarm = state->next_kill;
-		}
+		continue_the_stopped(state);
+		if (!log->stop)
+			do_harm(state);
 		for (unsigned slot = 0; slot < options->processes && !log->stop; slot++)
 			if (!state->workers[slot])
 				start_worker(state, slot);
 		watch_movement(state);
-		log_wait(&log->news, news, 500);
+		log_wait(&log->news, news, state->stopped ? 20 : 500);
 	}
 }
 
@@ -403,6 +530,8 @@ static void run(struct state *state)
 	state->last_movement = start;
 	serve(state);
 	clock_gettime(CLOCK_MONOTONIC, &end);
+	if (state->run.log->failure != FAILURE_NONE)
+		print_seats(state->run.log);
 	kill_all(state);
 	if (state->run.log->failure == FAILURE_NONE)
 		check_leftovers(state);
@@ -421,9 +550,12 @@ static uint32_t lives_needed(const struct oracle_options *options)
 	return lives > 1000000 ? 1000000 : (uint32_t)lives;
 }
 
-static bool holds_by_process(const struct oracle_driver *driver)
+static bool any_holds_by_process(const struct oracle_options *options)
 {
-	return driver && driver->holds_by_process;
+	for (size_t i = 0; i < count_parties(options); i++)
+		if (party_of(options, i).driver->holds_by_process)
+			return true;
+	return false;
 }
 
 enum failure_kind oracle(const struct oracle_options *options)
@@ -431,7 +563,6 @@ enum failure_kind oracle(const struct oracle_options *options)
 	struct state state = {
 		.run = {.options = *options},
 		.random = options->seed,
-		.next_kill = options->kill_every,
 	};
 
 	if (options->processes == 0 || options->processes > PROCESSES_MAX || options->locks == 0 ||
@@ -440,8 +571,7 @@ enum failure_kind oracle(const struct oracle_options *options)
 			PROCESSES_MAX, LOCKS_MAX);
 		return FAILURE_ERROR;
 	}
-	if (options->locks < LOCKS_OF_A_PROCESS &&
-	    (holds_by_process(options->driver) || holds_by_process(options->other))) {
+	if (options->locks < LOCKS_OF_A_PROCESS && any_holds_by_process(options)) {
 		fprintf(stderr, "oracle: %d locks or more, where a process is the holder\n",
 			LOCKS_OF_A_PROCESS);
 		return FAILURE_ERROR;
@@ -452,7 +582,6 @@ enum failure_kind oracle(const struct oracle_options *options)
 		return FAILURE_ERROR;
 	}
 	state.run.log->wanted = options->grants;
-	state.run.log->alarm = state.next_kill;
 	run(&state);
 	enum failure_kind failure = (enum failure_kind)state.run.log->failure;
 	log_free(state.run.log);

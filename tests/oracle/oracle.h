@@ -1,6 +1,7 @@
 /*
  * The exclusion oracle: processes that take and give back locks in random
- * ways, are killed at random, and log every hold (log.h).  A run fails on any
+ * ways, are killed, stopped and interrupted at random, and log every hold
+ * (log.h).  A run fails on any
  *
  *	overlap          two inside, not both shared
  *	token            of an exclusive grant, not larger than the last
@@ -22,19 +23,31 @@
 #include "driver.h"
 #include "log.h"
 
+enum { OTHERS_MAX = 7 };
+
+/* A way to take the locks, and where they are for it. */
+struct oracle_party {
+	const struct oracle_driver *driver; /* NULL: none */
+	const char *url;                    /* NULL: that of the options */
+};
+
 struct oracle_options {
 	const struct oracle_driver *driver;
-	const struct oracle_driver *other; /* of every second process; NULL: the same */
-	const char *preload; /* a library that every second process starts with, or NULL */
 	const char *url;
+	/* The processes are the driver's, then of each of these, in turn. */
+	struct oracle_party others[OTHERS_MAX];
+	const char *preload; /* a library that every second process starts with, or NULL */
 	uint64_t seed;
 	uint64_t grants;
 	unsigned processes, threads, locks;
-	unsigned kill_every;  /* grants; 0: never */
-	unsigned exit_every;  /* steps inside, on average; 0: never */
-	unsigned fork_every;  /* likewise */
-	unsigned break_every; /* steps; 0: never */
-	int patience;         /* seconds without any movement */
+	unsigned kill_every;   /* grants; 0: never */
+	unsigned exit_every;   /* steps inside, on average; 0: never */
+	unsigned fork_every;   /* likewise */
+	unsigned break_every;  /* steps; 0: never */
+	unsigned signal_every; /* grants; 0: never */
+	unsigned stop_every;   /* likewise */
+	unsigned crash_every;  /* likewise: whoever serves the locks, see driver.h */
+	int patience;          /* seconds without any movement */
 	bool quiet;
 };
 

@@ -3,7 +3,7 @@
  * was started anew, with a library preloaded.  What it needs to know it is told
  * by its arguments, and it joins the log by an inherited descriptor:
  *
- *	oracle --recruit FD LIFE SEED DRIVER URL THREADS LOCKS EXIT FORK BREAK
+ *	oracle --recruit FD LIFE SEED DRIVER URL THREADS LOCKS EXIT FORK BREAK SIGNAL STOP
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -28,6 +28,8 @@ enum argument {
 	EXIT_EVERY,
 	FORK_EVERY,
 	BREAK_EVERY,
+	SIGNAL_EVERY,
+	STOP_EVERY,
 	ARGUMENTS,
 };
 
@@ -55,6 +57,8 @@ void recruit(const struct oracle_run *run, const struct life *life,
 		[EXIT_EVERY] = options->exit_every,
 		[FORK_EVERY] = options->fork_every,
 		[BREAK_EVERY] = options->break_every,
+		[SIGNAL_EVERY] = options->signal_every,
+		[STOP_EVERY] = options->stop_every,
 	};
 	char texts[ARGUMENTS][DIGITS], *arguments[ARGUMENTS + 1] = {0};
 
@@ -95,7 +99,9 @@ int recruit_main(int argc, char **argv)
 			    .locks = number_at(argv, LOCKS),
 			    .exit_every = number_at(argv, EXIT_EVERY),
 			    .fork_every = number_at(argv, FORK_EVERY),
-			    .break_every = number_at(argv, BREAK_EVERY)},
+			    .break_every = number_at(argv, BREAK_EVERY),
+			    .signal_every = number_at(argv, SIGNAL_EVERY),
+			    .stop_every = number_at(argv, STOP_EVERY)},
 		.log = log,
 	};
 	return worker(&run, &log->lives[number_at(argv, LIFE)], driver,

@@ -64,7 +64,7 @@ static void ofd_excludes_bare_ofd_locks(void **state)
 {
 	struct oracle_options options = small_run();
 
-	options.other = &driver_bare_ofd;
+	options.others[0].driver = &driver_bare_ofd;
 	expect(FAILURE_NONE, run_on("ofd", options));
 }
 
@@ -72,7 +72,7 @@ static void flock_excludes_bare_flock_locks(void **state)
 {
 	struct oracle_options options = small_run();
 
-	options.other = &driver_bare_flock;
+	options.others[0].driver = &driver_bare_flock;
 	expect(FAILURE_NONE, run_on("flock", options));
 }
 

@@ -71,13 +71,15 @@ static void entered(struct visitor *visitor, struct hand *hand, bool shared, uin
 		int result = visitor->driver->token(hand->handle, &token);
 		if (result == 0)
 			log_token(log, hand->seat, hand->lock, token);
-		else
+		/* Lost already: the release will say so, too. */
+		else if (result != -ESTALE || !log_was_broken(log, hand->lock, since))
 			unexpected(visitor, hand, "token", result);
 	}
 	uint64_t grants = atomic_fetch_add(&log->grants, 1) + 1;
 	if (grants >= log->wanted)
 		atomic_store(&log->stop, true);
-	if (grants == log->alarm || grants == log->wanted)
+	/* Who sets the alarm may be late. */
+	if (grants >= log->alarm || grants == log->wanted)
 		log_wake(&log->news);
 }
 
@@ -146,6 +148,13 @@ static bool holds_another(const struct visitor *visitor, const struct hand *hand
 	return false;
 }
 
+static bool may_be_interrupted(const struct visitor *visitor)
+{
+	const struct oracle_options *options = &visitor->run->options;
+
+	return options->signal_every > 0 || options->stop_every > 0;
+}
+
 static int64_t random_timeout(struct visitor *visitor, bool may_wait_for_ever)
 {
 	uint64_t choice = random_next(&visitor->random) % 100;
@@ -175,7 +184,7 @@ static void try_to_enter(struct visitor *visitor, struct hand *hand)
 		.timeout = random_timeout(visitor, !holds_another(visitor, hand)),
 	};
 
-	hand->inherited = wish.inherit;
+	hand->inherited = wish.inherit || visitor->driver->children_hold;
 	uint64_t since = log_now(visitor->log);
 	int result = wait_and_acquire(visitor, hand, &wish);
 	if (result == 0) {
@@ -187,6 +196,10 @@ static void try_to_enter(struct visitor *visitor, struct hand *hand)
 		log_count(visitor->log, COUNT_REFUSED);
 	} else if (result == -ETIMEDOUT && wish.timeout > 0) {
 		log_count(visitor->log, COUNT_TIMED_OUT);
+	} else if (result == -EINTR && wish.timeout != 0 && may_be_interrupted(visitor)) {
+		log_count(visitor->log, COUNT_INTERRUPTED);
+	} else if (result == -EDEADLK && wish.timeout != 0 && holds_another(visitor, hand)) {
+		log_count(visitor->log, COUNT_DEADLOCKS);
 	} else {
 		unexpected(visitor, hand, "acquire", result);
 	}
@@ -237,7 +250,8 @@ static void strengthen(struct visitor *visitor, struct hand *hand)
 	if (result == 0) {
 		log_count(visitor->log, COUNT_CONVERTED);
 		entered(visitor, hand, false, since);
-	} else if (result == -EAGAIN || result == -ETIMEDOUT) {
+	} else if (result == -EAGAIN || result == -ETIMEDOUT ||
+		   (result == -EINTR && may_be_interrupted(visitor))) {
 		log_count(visitor->log, COUNT_NOT_CONVERTED);
 		if (!in_place)
 			entered(visitor, hand, true, since);
@@ -447,7 +461,7 @@ static void do_something_inside(struct visitor *visitor, struct hand *hand)
 	log_step(visitor->log, visitor->life, hand->seat);
 	if (random_one_in(&visitor->random, options->exit_every))
 		exit_inside(visitor);
-	else if (driver->check && !holds_another(visitor, hand) &&
+	else if ((driver->check || driver->children_hold) && !holds_another(visitor, hand) &&
 		 random_one_in(&visitor->random, options->fork_every))
 		fork_inside(visitor, hand);
 	else if (choice < 50)
@@ -496,6 +510,10 @@ static void *visit(void *argument)
 	return NULL;
 }
 
+static void on_signal(int signal)
+{
+}
+
 static int count_descriptors(void)
 {
 	DIR *dir = opendir("/proc/self/fd");
@@ -513,12 +531,17 @@ int worker(struct oracle_run *run, struct life *life, const struct oracle_driver
 	   uint64_t seed)
 {
 	unsigned threads = driver->holds_by_process ? 1 : run->options.threads;
+	struct sigaction ends_waits = {.sa_handler = on_signal};
+	struct sigaction restarts = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
 	pthread_t ids[THREADS_MAX];
+	sigset_t signals;
 	int before = count_descriptors();
 	void *store = NULL;
 
 	if (threads > THREADS_MAX)
 		threads = THREADS_MAX;
+	sigaction(SIGUSR1, &ends_waits, NULL);
+	sigaction(SIGUSR2, &restarts, NULL);
 	int result = driver->store_open(&store, run->options.url);
 	if (result < 0) {
 		log_fail(run->log, FAILURE_ERROR, "%s: %s", run->options.url,
@@ -538,6 +561,11 @@ int worker(struct oracle_run *run, struct life *life, const struct oracle_driver
 	for (unsigned i = 0; i < threads; i++)
 		if (pthread_create(&ids[i], NULL, visit, &visitors[i]) != 0)
 			return EXIT_FAILURE;
+	/* They are for the others, who wait for locks. */
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGUSR1);
+	sigaddset(&signals, SIGUSR2);
+	pthread_sigmask(SIG_BLOCK, &signals, NULL);
 	for (unsigned i = 0; i < threads; i++)
 		pthread_join(ids[i], NULL);
 	driver->store_close(store);
