@@ -18,6 +18,7 @@ struct caller {
 
 struct callers {
 	struct caller slots[MOST]; /* by number of the thread */
+	bool any;
 };
 
 struct callers *callers_new(void)
@@ -38,10 +39,22 @@ static void forget(struct caller *caller)
 	*caller = (struct caller){.command = -1, .own = -1};
 }
 
+void callers_forget(struct callers *callers)
+{
+	for (size_t i = 0; i < MOST; i++)
+		forget(&callers->slots[i]);
+	callers->any = false;
+}
+
+bool callers_any(const struct callers *callers)
+{
+	return callers->any;
+}
+
 void callers_free(struct callers *callers)
 {
-	for (size_t i = 0; callers && i < MOST; i++)
-		forget(&callers->slots[i]);
+	if (callers)
+		callers_forget(callers);
 	free(callers);
 }
 
@@ -107,6 +120,8 @@ void callers_find(struct callers *callers, struct process *ret, pid_t thread, ui
 		return;
 	}
 	process_of_thread(ret, thread, uid, gid);
-	if (thread != 0)
-		remember(caller, ret);
+	if (thread == 0)
+		return;
+	remember(caller, ret);
+	callers->any = true;
 }

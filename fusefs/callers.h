@@ -17,5 +17,10 @@ struct callers;
 struct callers *callers_new(void);
 void callers_free(struct callers *callers);
 
+/* Forgets all, and closes what is open for them: who has not come for a while may
+ * be gone. */
+void callers_forget(struct callers *callers);
+bool callers_any(const struct callers *callers);
+
 /* As process_of_thread(); the request must be unanswered still. */
 void callers_find(struct callers *callers, struct process *ret, pid_t thread, uid_t uid, gid_t gid);

@@ -227,6 +227,10 @@ void list_readdir(fuse_req_t request, fuse_ino_t id, size_t size, off_t offset,
 	struct listing *listing = listing_of(server, info->fh);
 	bool is_new = !listing;
 
+	if (is_new && !server->mount.ledger) {
+		fuse_reply_err(request, EBADF);
+		return;
+	}
 	/* Opened when another process served the mount. */
 	if (is_new && !(listing = make_listing(server, info->fh))) {
 		fuse_reply_err(request, ENOMEM);

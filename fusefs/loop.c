@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "callers.h"
 #include "errand.h"
 #include "grant.h"
 #include "invalidate.h"
@@ -187,10 +188,13 @@ static int wait_for_work(struct loop *loop)
 		{.fd = server->wake, .events = POLLIN},
 		{.fd = loop->signals, .events = POLLIN},
 	};
-	int timeout = TAILQ_EMPTY(&server->mount.idle) ? -1 : IDLE_SECONDS * 1000;
+	bool has_idle = !TAILQ_EMPTY(&server->mount.idle) || callers_any(server->callers);
+	int count = poll(fds, 3, has_idle ? IDLE_SECONDS * 1000 : -1);
 
-	if (poll(fds, 3, timeout) < 0 && errno != EINTR)
+	if (count < 0 && errno != EINTR)
 		return -errno;
+	if (count == 0)
+		callers_forget(server->callers);
 	if (fds[2].revents)
 		take_signal(loop);
 	if (fds[1].revents)
