@@ -196,6 +196,9 @@ void entry_begin_lookup(struct mount *mount, struct entry *entry)
 	/* A request that comes again may have been counted already. */
 	if (request != 0 && ledger_head(mount->ledger)->counted_request == request)
 		return;
+	if (request != 0)
+		ledger_head(mount->ledger)->counted_entry = entry_id(entry);
+	ledger_write_order();
 	count_lookups(entry, entry->lookups + 1);
 	ledger_write_order();
 	if (request != 0)

@@ -101,6 +101,7 @@ struct entry {
 	bool idle;
 	int64_t idle_since; /* CLOCK_MONOTONIC */
 	struct ledger_entry *kept;
+	bool is_miscounted; /* perhaps: one lookup more than the kernel knows */
 	char name[];
 };
 

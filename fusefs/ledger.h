@@ -89,7 +89,7 @@ struct ledger_head {
 	/* The request that is being worked on, and the poll number in it. */
 	uint64_t request, poll;
 	/* What it has done already. */
-	uint64_t counted_request;
+	uint64_t counted_request, counted_entry;
 	uint64_t breaking_request, breaking_order;
 	/* The supervisor's: it has killed its server so many times in a row. */
 	uint64_t suspect;

@@ -26,13 +26,16 @@ enum {
 	IDLE_MOST = 1000,
 	/* Locks named in a message. */
 	NAMED_MOST = 10,
+	/* A second signal after this time is a first one. */
+	TOLD_SECONDS = 60,
 };
 
 struct loop {
 	struct server *server;
 	int signals;
 	struct fuse_buf buffer;
-	bool told, ending, is_orphan;
+	bool ending, is_orphan;
+	int64_t told; /* CLOCK_MONOTONIC; 0: never */
 };
 
 static int64_t now(void)
@@ -58,8 +61,9 @@ static void forget_idle_names(struct server *server)
 			invalidator_add(server->invalidator,
 					entry_is_history(entry) ? HISTORY_ID : ROOT_ID,
 					entry_lock_name(entry), entry_id(entry));
-		else
-			entry_settle(mount, entry);
+		/* No FORGET may come that counts all. */
+		if (entry->lookups == 0 || entry->is_miscounted)
+			entry_forget(mount, entry, UINT64_MAX);
 	}
 }
 
@@ -153,15 +157,22 @@ static void take_signal(struct loop *loop)
 		leave_to_successor(loop);
 		return;
 	}
+	/* Who signals all processes of the name means one signal. */
+	if (mount->ledger && signal.ssi_pid != (uint32_t)mount->keeper_pid) {
+		say("%s: signal %u is not for the server (pid %d) but for its supervisor, pid %d",
+		    mount->path, signal.ssi_signo, (int)getpid(), (int)mount->keeper_pid);
+		return;
+	}
 	/* A lock that was closed before the signal was sent is not held. */
 	while (serve_burst(loop) == 0 && !fuse_session_exited(loop->server->session))
 		continue;
-	if ((mount->held_count > 0 || mount->waiting_count > 0) && !loop->told) {
+	bool was_told = loop->told != 0 && now() - loop->told < TOLD_SECONDS * RELOCK_SECOND;
+	if ((mount->held_count > 0 || mount->waiting_count > 0) && !was_told) {
 		say("%s stays mounted: %zu locks held, %zu waiters; send the signal again to "
 		    "unmount it all the same",
 		    mount->path, mount->held_count, mount->waiting_count);
 		say_what_is_held(mount);
-		loop->told = true;
+		loop->told = now();
 		return;
 	}
 	end(loop);

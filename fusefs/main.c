@@ -226,7 +226,10 @@ static int run_in_background(const struct options *options, struct fuse_args *ar
 		return EX_OSERR;
 	}
 	if (child == 0) {
-		close(pipe_fds[0]);
+		/* What the caller has open, a lock perhaps, is not the daemon's. */
+		if (pipe_fds[1] > 3)
+			close_range(3, (unsigned)pipe_fds[1] - 1, 0);
+		close_range((unsigned)pipe_fds[1] + 1, ~0U, 0);
 		setsid();
 		return run(options, arguments, pipe_fds[1]);
 	}
@@ -272,12 +275,25 @@ static int run_with_options(struct options *options, struct fuse_args *arguments
 	return run_in_background(options, arguments);
 }
 
+/* Or a pipe, or a lock, would be what is printed to. */
+static void fill_standard_descriptors(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
 int main(int argument_count, char **argument_values)
 {
 	struct fuse_args arguments = FUSE_ARGS_INIT(argument_count, argument_values);
 	struct options options = {.program_arguments = argument_values};
 	int status = EX_USAGE;
 
+	fill_standard_descriptors();
 	if (fuse_opt_parse(&arguments, &options, option_table, take_argument) == 0)
 		status = run_with_options(&options, &arguments);
 	free(options.store);

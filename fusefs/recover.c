@@ -221,6 +221,11 @@ int recover_begin(struct server *server)
 		result = restore_waiters(server);
 	if (result < 0)
 		return result;
+	/* The process may have been killed before it told the kernel, and who
+	 * asked may have been killed before it asked again. */
+	struct entry *last = entry_of_id(mount, head->counted_entry);
+	if (last)
+		last->is_miscounted = true;
 	settle_entries(mount);
 	process_first_request(server);
 	result = wire_resend(fuse_descriptor(server));

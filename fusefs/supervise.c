@@ -230,8 +230,9 @@ static void __attribute__((noreturn))
 run_server(const struct supervision *supervision, pid_t supervisor)
 {
 	struct serving serving = supervision->serving;
+	bool is_first = state.head->first_request_length == 0;
 	int keep[] = {0, 1, 2, ledger_fd(serving.ledger), serving.device, serving.ready};
-	size_t keep_count = serving.ready < 0 ? 5 : 6;
+	size_t keep_count = is_first && serving.ready >= 0 ? 6 : 5;
 
 	note_thread(state.head);
 	prctl(PR_SET_PDEATHSIG, SIGUSR2);
@@ -244,6 +245,12 @@ run_server(const struct supervision *supervision, pid_t supervisor)
 	if (result == 0) {
 		recover_close_descriptors(serving.ledger, keep, keep_count);
 		restore_signals();
+		/* Whoever waited has been told by the first server, and the number
+		 * is another file's by now. */
+		if (!is_first)
+			serving.ready = -1;
+		if (!is_first && !serving.is_in_foreground)
+			say_to_log();
 		result = serve(&serving);
 	}
 	if (result == -EOWNERDEAD) {
@@ -388,6 +395,9 @@ static int run_supervisor(const struct supervision *supervision)
 		}
 		is_started = true;
 		await_news();
+		/* The server has let go of the terminal for both. */
+		if (!supervision->serving.is_in_foreground)
+			say_to_log();
 		if (state.wants_upgrade) {
 			/* Back only if it did not come to that. */
 			upgrade(supervision);
@@ -431,6 +441,8 @@ int supervise(struct supervision *supervision)
 	(void)program_path();
 	if (result < 0 && result != -ENODEV)
 		say("%s: %s", serving->mountpoint, strerror(-result));
+	if (result == 0 && !serving->is_in_foreground && chdir("/") < 0)
+		say("/: %s", strerror(errno));
 	if (result == 0) {
 		state.head = ledger_head(serving->ledger);
 		status = run_supervisor(supervision);

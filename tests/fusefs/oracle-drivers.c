@@ -227,7 +227,13 @@ static int break_lock(void *mountpoint, const char *name)
 	char path[4096];
 
 	snprintf(path, sizeof path, "%s/%s", (const char *)mountpoint, name);
-	return errno_or(unlink(path));
+	int result;
+
+	/* The process that served it was killed over it: as rm's user would. */
+	do
+		result = errno_or(unlink(path));
+	while (result == -EINTR);
+	return result;
 }
 
 static int crash(const char *mountpoint)

@@ -100,6 +100,7 @@ struct run {
 	const char *driver;
 	bool flocker, second, library, bare;
 	const char *threads, *processes, *break_every;
+	const char *crash_every; /* NULL: never */
 };
 
 static int run_on(const struct fixture *fixture, const struct run *run)
@@ -112,6 +113,7 @@ static int run_on(const struct fixture *fixture, const struct run *run)
 		make("--threads=%s", run->threads),
 		make("--processes=%s", run->processes),
 		make("--break-every=%s", run->break_every),
+		run->crash_every ? make("--crash-every=%s", run->crash_every) : NULL,
 		run->flocker ? make("--mix=flocker=%s", mount) : NULL,
 		run->library ? make("--mix=relock=%s", fixture->store_url) : NULL,
 		run->bare ? make("--mix=bare-ofd=%s", fixture->store_url) : NULL,
@@ -198,6 +200,39 @@ static void two_mounts_and_breakers(void **state)
 					       .break_every = "100"});
 }
 
+/* All is open that a serving process opens when it has answered something. */
+static void mount_supervised(struct fixture *fixture)
+{
+	fixture_mount_with(fixture, "supervise");
+	assert_int_equal(count_names(fixture), 0);
+}
+
+/* The serving process is killed, again and again. */
+static void supervised_mount_goes_on(void **state)
+{
+	mount_supervised(*state);
+	expect_exclusion(*state, &(struct run){.driver = "opener",
+					       .flocker = true,
+					       .library = true,
+					       .threads = THREADS,
+					       .processes = "8",
+					       .break_every = "0",
+					       .crash_every = "100"});
+}
+
+/* A break of a hold outside the mount that was under way is one of which nobody
+ * knows how far it came: so here are no such holds. */
+static void supervised_mount_goes_on_amid_breakers(void **state)
+{
+	mount_supervised(*state);
+	expect_exclusion(*state, &(struct run){.driver = "opener",
+					       .flocker = true,
+					       .threads = THREADS,
+					       .processes = "6",
+					       .break_every = "100",
+					       .crash_every = "100"});
+}
+
 /* An oracle that has never failed has proved nothing: in a folder that is no
  * mount, to open a file excludes nobody. */
 static void openers_of_plain_files_are_found(void **state)
@@ -221,6 +256,8 @@ int main(void)
 		ORACLE(openers_exclude_each_other),
 		ORACLE(openers_and_flockers_exclude_users_of_the_store),
 		ORACLE(two_mounts_and_breakers),
+		ORACLE(supervised_mount_goes_on),
+		ORACLE(supervised_mount_goes_on_amid_breakers),
 		ORACLE(openers_of_plain_files_are_found),
 	};
 
