@@ -248,9 +248,18 @@ int handle_restore(struct handle **ret, struct mount *mount, struct entry *entry
 {
 	int result = make_handle(ret, mount, entry, kept->access, kept->id);
 
-	if (result == 0)
+	if (result == 0) {
 		(*ret)->kept = kept;
+		(*ret)->thread = kept->thread;
+	}
 	return result;
+}
+
+void handle_is_of(struct handle *handle, pid_t thread)
+{
+	handle->thread = thread;
+	if (handle->kept)
+		handle->kept->thread = thread;
 }
 
 void handle_is_told(struct handle *handle)

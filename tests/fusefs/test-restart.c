@@ -3,6 +3,7 @@
  * holder, waiter, token or info is lost.
  */
 #include "fixture.h"
+#include "restarts.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -31,36 +32,6 @@ static int setup(void **state)
 	return 0;
 }
 
-/* What the mount says of itself. */
-static long number_of_mount(const struct fixture *fixture, const char *key)
-{
-	char name[64], value[64] = "";
-
-	snprintf(name, sizeof name, "user.relock.%s", key);
-	if (getxattr(fixture->daemon.mountpoint, name, value, sizeof value - 1) < 0)
-		fail_msg("%s: %s", name, strerror(errno));
-	return strtol(value, NULL, 10);
-}
-
-static void kill_and_wait(pid_t pid, int signal)
-{
-	struct pollfd end = {.fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN};
-
-	assert_true(end.fd >= 0);
-	assert_int_equal(kill(pid, signal), 0);
-	assert_int_equal(poll(&end, 1, PATIENCE_MS), 1);
-	close(end.fd);
-}
-
-/* The next one serves when this returns. */
-static void kill_server(const struct fixture *fixture)
-{
-	long starts = number_of_mount(fixture, "starts");
-
-	kill_and_wait((pid_t)number_of_mount(fixture, "pid"), SIGKILL);
-	assert_int_equal(number_of_mount(fixture, "starts"), starts + 1);
-}
-
 /* Nobody serves, until continue_supervisor(). */
 static void kill_server_and_stop_supervisor(const struct fixture *fixture)
 {
@@ -76,18 +47,6 @@ static void kill_server_and_stop_supervisor(const struct fixture *fixture)
 static void continue_supervisor(const struct fixture *fixture)
 {
 	assert_int_equal(kill(fixture->daemon.pid, SIGCONT), 0);
-}
-
-static int try_in_store(const struct fixture *fixture, const char *name)
-{
-	struct relock_request request = RELOCK_REQUEST_INIT;
-	relock_lock *lock;
-
-	request.timeout = 0;
-	assert_int_equal(relock_lock_open(&lock, fixture->store, name), 0);
-	int result = relock_acquire(lock, &request);
-	relock_lock_close(lock);
-	return result;
 }
 
 static void holder_token_and_info_stay(void **state)
@@ -487,19 +446,6 @@ static void unmounting_ends_both(void **state)
 	assert_int_equal(waitpid(fixture->daemon.pid, &status, 0), fixture->daemon.pid);
 	assert_int_equal(status, 0);
 	fixture->daemon.pid = 0;
-}
-
-static size_t count_descriptors(pid_t pid)
-{
-	char command[64];
-
-	snprintf(command, sizeof command, "ls /proc/%d/fd | wc -l", (int)pid);
-	FILE *out = popen(command, "r");
-	size_t count = 0;
-	assert_non_null(out);
-	assert_int_equal(fscanf(out, "%zu", &count), 1);
-	pclose(out);
-	return count;
 }
 
 static void no_descriptor_is_left_behind(void **state)
