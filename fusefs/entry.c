@@ -137,6 +137,7 @@ struct entry *entry_restore(struct mount *mount, struct ledger_entry *kept)
 	if (entry) {
 		entry->kept = kept;
 		entry->lookups = kept->lookups;
+		entry->is_restored = true;
 	}
 	return entry;
 }

@@ -99,6 +99,9 @@ struct entry {
 	TAILQ_ENTRY(entry) in_idle;
 	bool idle;
 	int64_t idle_since; /* CLOCK_MONOTONIC */
+	/* It was there before this process: a FORGET may have been lost with the
+	 * one that had read it. */
+	bool is_restored;
 	struct ledger_entry *kept;
 	char name[];
 };

@@ -29,6 +29,7 @@ struct errand_to_list {
 	uint64_t listing;
 	fuse_ino_t folder;
 	size_t size;
+	off_t offset;
 	struct relock_status **list;
 	size_t count;
 };
@@ -38,6 +39,17 @@ static struct listing *listing_of(struct server *server, uint64_t id)
 	struct table_node *node = table_find(&server->listings, id);
 
 	return node ? TABLE_OWNER(node, struct listing, by_id) : NULL;
+}
+
+static struct listing *listing_new(struct server *server, uint64_t id)
+{
+	struct listing *listing = calloc(1, sizeof *listing);
+
+	if (!listing || table_add(&server->listings, &listing->by_id, id) < 0) {
+		free(listing);
+		return NULL;
+	}
+	return listing;
 }
 
 void list_opendir(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info)
@@ -51,10 +63,8 @@ void list_opendir(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info
 	}
 	if (!permissions_check(request, MAY_SEE))
 		return;
-	listing = calloc(1, sizeof *listing);
-	if (!listing ||
-	    table_add(&server->listings, &listing->by_id, mount_next_id(&server->mount)) < 0) {
-		free(listing);
+	listing = listing_new(server, mount_next_id(&server->mount));
+	if (!listing) {
 		fuse_reply_err(request, ENOMEM);
 		return;
 	}
@@ -165,7 +175,7 @@ static void finish(struct errand *errand)
 		relock_list_free(listing->list, listing->count);
 		listing->list = self->list;
 		listing->count = self->count;
-		reply_names(self->request, self->folder, listing, self->size, 0);
+		reply_names(self->request, self->folder, listing, self->size, self->offset);
 	}
 	free(self);
 }
@@ -176,11 +186,14 @@ void list_readdir(fuse_req_t request, fuse_ino_t id, size_t size, off_t offset,
 	struct server *server = server_of(request);
 	struct listing *listing = listing_of(server, info->fh);
 
+	/* Opened while another process served: it is read anew. */
+	if (!listing && server->mount.ledger)
+		listing = listing_new(server, info->fh);
 	if (!listing) {
 		fuse_reply_err(request, EBADF);
 		return;
 	}
-	if (offset > 0) {
+	if (offset > 0 && listing->list) {
 		reply_names(request, id, listing, size, offset);
 		return;
 	}
@@ -196,6 +209,7 @@ void list_readdir(fuse_req_t request, fuse_ino_t id, size_t size, off_t offset,
 		.listing = info->fh,
 		.folder = id,
 		.size = size,
+		.offset = offset,
 	};
 	errands_add(server->looks, &self->errand);
 }

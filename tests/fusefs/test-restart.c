@@ -5,6 +5,7 @@
 #include "fixture.h"
 #include "restarts.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -289,6 +290,22 @@ static void pollers_look_again(void **state)
 	close(looker);
 }
 
+static void listing_goes_on(void **state)
+{
+	const struct fixture *fixture = *state;
+	int fd = open_lock(fixture, "a", O_WRONLY | O_CREAT);
+	DIR *folder = opendir(fixture->daemon.mountpoint);
+	bool is_found = false;
+
+	assert_non_null(folder);
+	kill_server(fixture);
+	for (struct dirent *entry; (entry = readdir(folder));)
+		is_found = is_found || strcmp(entry->d_name, "a") == 0;
+	assert_true(is_found);
+	closedir(folder);
+	close(fd);
+}
+
 static void names_are_forgotten_afterwards(void **state)
 {
 	const struct fixture *fixture = *state;
@@ -479,6 +496,7 @@ int main(void)
 		restart_test(open_of_that_time_is_served),
 		restart_test(waiter_can_be_interrupted_afterwards),
 		restart_test(pollers_look_again),
+		restart_test(listing_goes_on),
 		restart_test(names_are_forgotten_afterwards),
 		restart_test(holder_in_the_store_is_waited_for_again),
 		restart_test(store_waiter_gets_what_was_held),
