@@ -121,13 +121,16 @@ static int answer_taken(const struct parked *parked)
 	return -ESTALE;
 }
 
+/* The handle goes first: one that is still there belongs to a request that will
+ * come again, or has been granted. */
 static void refused(struct waiter *waiter, int error)
 {
 	struct parked *parked = parked_of(waiter);
+	fuse_req_t request = waiter->request;
 
 	int answer = error == -EAGAIN ? answer_taken(parked) : plain_error(error);
-	fuse_reply_err(waiter->request, -answer);
 	abandoned(waiter);
+	fuse_reply_err(request, -answer);
 }
 
 static void changed(struct entry *entry)
@@ -451,8 +454,8 @@ static void create_to_look(fuse_req_t request, struct handle *handle, struct fus
 
 	handle_is_of(handle, fuse_req_ctx(request)->pid);
 	if (info->flags & O_EXCL && grant_is_held(&server->mount, handle->entry->name)) {
-		fuse_reply_err(request, EEXIST);
 		handle_free(&server->mount, handle);
+		fuse_reply_err(request, EEXIST);
 	} else if (reply_create(request, server, handle, info) < 0) {
 		handle_free(&server->mount, handle);
 	} else {
