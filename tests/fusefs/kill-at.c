@@ -130,6 +130,11 @@ ssize_t writev(int fd, const struct iovec *parts, int count)
 			return -1;
 		}
 	}
+	/* Given up, the request is deadly no more. */
+	if (is_doomed && count > 0 && parts[0].iov_len == sizeof header) {
+		memcpy(&header, parts[0].iov_base, sizeof header);
+		is_doomed = header.error != -EIO;
+	}
 	point();
 	ssize_t result = real(fd, parts, count);
 	point();

@@ -297,27 +297,6 @@ static void kernel_that_does_not_repeat_requests(void **state)
 	await_number(fixture, "names", 0);
 }
 
-/* What the server was about to answer is refused, and not held by it. */
-static void nothing_is_granted_to_who_was_refused(void **state)
-{
-	const struct fixture *fixture = *state;
-
-	atomic_store(&kill_at->cannot_resend, 1);
-	for (long point = 1; point < TURNS_MOST; point++) {
-		arm(point);
-		int fd = open(lock_path(fixture, "a"), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
-		if (fd < 0)
-			assert_int_equal(errno, ECONNABORTED);
-		else
-			close(fd);
-		bool was_killed = disarm();
-		assert_nothing_is_left(fixture);
-		if (!was_killed)
-			break;
-	}
-	assert_in_range(atomic_load(&kill_at->kills), 10, TURNS_MOST);
-}
-
 #define kill_test(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -330,7 +309,6 @@ int main(void)
 		kill_test(killed_while_it_is_broken),
 		kill_test(deadly_request_gets_eio),
 		kill_test(kernel_that_does_not_repeat_requests),
-		kill_test(nothing_is_granted_to_who_was_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
