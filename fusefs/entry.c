@@ -137,6 +137,7 @@ struct entry *entry_restore(struct mount *mount, struct ledger_entry *kept)
 	if (entry) {
 		entry->kept = kept;
 		entry->lookups = kept->lookups;
+		entry->is_restored = true;
 	}
 	return entry;
 }
@@ -251,9 +252,18 @@ int handle_restore(struct handle **ret, struct mount *mount, struct entry *entry
 {
 	int result = make_handle(ret, mount, entry, kept->access, kept->id);
 
-	if (result == 0)
+	if (result == 0) {
 		(*ret)->kept = kept;
+		(*ret)->thread = kept->thread;
+	}
 	return result;
+}
+
+void handle_is_of(struct handle *handle, pid_t thread)
+{
+	handle->thread = thread;
+	if (handle->kept)
+		handle->kept->thread = thread;
 }
 
 void handle_is_told(struct handle *handle)

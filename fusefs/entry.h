@@ -37,7 +37,7 @@ struct handle {
 	LIST_ENTRY(handle) in_entry;
 	unsigned waiters; /* those queued that want it to hold: more than one only by flock(2) */
 	int access;       /* O_RDONLY, O_WRONLY or O_RDWR */
-	pid_t thread;     /* that opened it; 0: out of sight */
+	pid_t thread;     /* that opened it; 0: out of sight; see handle_is_of() */
 	struct ledger_handle *kept;
 
 	enum hold hold;
@@ -100,6 +100,9 @@ struct entry {
 	TAILQ_ENTRY(entry) in_idle;
 	bool idle;
 	int64_t idle_since; /* CLOCK_MONOTONIC */
+	/* It was there before this process: a FORGET may have been lost with the
+	 * one that had read it. */
+	bool is_restored;
 	struct ledger_entry *kept;
 	bool is_miscounted; /* perhaps: one lookup more than the kernel knows */
 	char name[];
@@ -189,6 +192,8 @@ void entry_forget(struct mount *mount, struct entry *entry, uint64_t count);
 int handle_new(struct handle **ret, struct mount *mount, struct entry *entry, int access);
 int handle_restore(struct handle **ret, struct mount *mount, struct entry *entry,
 		   struct ledger_handle *kept);
+/* That thread opens it. */
+void handle_is_of(struct handle *handle, pid_t thread);
 /* Its opener has the answer. */
 void handle_is_told(struct handle *handle);
 struct handle *handle_of_id(const struct mount *mount, uint64_t id);

@@ -128,7 +128,7 @@ static void keep_mode(const struct handle *handle, enum relock_mode mode)
 {
 	if (!handle->kept)
 		return;
-	handle->kept->token = mode == RELOCK_SHARED ? 0 : handle->token;
+	handle->kept->token = handle->token;
 	ledger_write_order();
 	handle->kept->mode = (uint8_t)mode;
 	ledger_write_order();
@@ -416,8 +416,6 @@ static void leave_queue(struct mount *mount, struct waiter *waiter)
 	struct entry *entry = waiter->handle->entry;
 
 	TAILQ_REMOVE(&entry->queue, waiter, in_queue);
-	ledger_remove_waiter(mount->ledger, waiter->kept);
-	waiter->kept = NULL;
 	waiter->queued = false;
 	waiter->handle->waiters--;
 	entry->again_count -= waiter->again;
@@ -435,6 +433,16 @@ static void answer(struct mount *mount, struct waiter *waiter, int result)
 			end_hold(mount, waiter->handle, HOLDS_NOTHING, NULL);
 		mount->answers->abandoned(waiter);
 	}
+}
+
+/* The ledger has its request until that is answered. */
+static void answer_queued(struct mount *mount, struct waiter *waiter, int result)
+{
+	struct ledger_waiter *kept = waiter->kept;
+
+	leave_queue(mount, waiter);
+	answer(mount, waiter, result);
+	ledger_remove_waiter(mount->ledger, kept);
 }
 
 /* Somebody else holds it; does the mount wait for that? */
@@ -475,8 +483,7 @@ static void settle_queue(struct mount *mount, struct entry *entry)
 				continue; /* it has given up what it held */
 			if (result == -EAGAIN && (result = wait_for_store(mount, first)) == 0)
 				break;
-			leave_queue(mount, first);
-			answer(mount, first, result);
+			answer_queued(mount, first, result);
 		}
 		/* The one it was started for may have left. */
 		if (!entry->wait || (first && store_wait_mode(entry->wait) == first->mode))
@@ -560,6 +567,7 @@ void grant_withdraw(struct mount *mount, struct waiter *waiter)
 	struct entry *entry = waiter->handle->entry;
 
 	leave_queue(mount, waiter);
+	ledger_remove_waiter(mount->ledger, waiter->kept);
 	/* It may have kept shared ones behind it from being served. */
 	settle_queue(mount, entry);
 }
@@ -687,10 +695,8 @@ void grant_waits_done(struct mount *mount)
 		struct entry *entry = store_wait_entry(wait);
 		struct waiter *first = TAILQ_FIRST(&entry->queue);
 		int result = end_wait(mount, entry);
-		if (result < 0 && first) {
-			leave_queue(mount, first);
-			answer(mount, first, result);
-		}
+		if (result < 0 && first)
+			answer_queued(mount, first, result);
 		settle_queue(mount, entry);
 	}
 }
@@ -730,9 +736,8 @@ int grant_restore_hold(struct mount *mount, struct handle *handle)
 	handle->hold = HOLDS;
 	handle->mode = kept->mode;
 	handle->holder = kept->holder;
-	handle->thread = kept->holder.thread;
 	handle->since = kept->since;
-	handle->token = kept->token;
+	handle->token = kept->mode == RELOCK_SHARED ? 0 : kept->token;
 	handle->lock = lock;
 	take_up_info(handle);
 	TAILQ_INSERT_TAIL(&handle->entry->holders, handle, in_holders);
@@ -773,10 +778,8 @@ void grant_end(struct mount *mount)
 		struct entry *entry = TABLE_OWNER(node, struct entry, by_id);
 		struct waiter *waiter;
 		entry->pins++; /* for good: mount_end() frees it */
-		while ((waiter = TAILQ_FIRST(&entry->queue))) {
-			leave_queue(mount, waiter);
-			mount->answers->refused(waiter, -ENODEV);
-		}
+		while ((waiter = TAILQ_FIRST(&entry->queue)))
+			answer_queued(mount, waiter, -ENODEV);
 		(void)break_holders(mount, entry);
 		settle_queue(mount, entry);
 	}

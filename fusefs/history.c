@@ -85,8 +85,11 @@ void history_open(fuse_req_t request, struct entry *entry, struct fuse_file_info
 		fuse_reply_err(request, -result);
 		return;
 	}
+	handle_is_of(handle, fuse_req_ctx(request)->pid);
 	info->fh = handle_id(handle);
 	info->direct_io = 1;
 	if (fuse_reply_open(request, info) < 0)
 		handle_free(mount, handle);
+	else
+		handle_is_told(handle);
 }

@@ -52,7 +52,8 @@ struct ledger_handle {
 	uint64_t order;     /* of its grant among those of the mount */
 	uint64_t token;
 	int64_t since;
-	int32_t fd; /* of the lock in the store */
+	pid_t thread; /* that opened it */
+	int32_t fd;   /* of the lock in the store */
 	uint8_t access, hold, mode;
 	struct process holder;
 };

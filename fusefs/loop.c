@@ -16,6 +16,7 @@
 #include "invalidate.h"
 #include "recover.h"
 #include "say.h"
+#include "wire.h"
 
 enum {
 	/* Requests in a row, before the other descriptors are looked at. */
@@ -46,6 +47,14 @@ static int64_t now(void)
 	return time.tv_sec * RELOCK_SECOND + time.tv_nsec;
 }
 
+/* After a second in which nobody has used it, no answer with it is on the way. */
+static bool is_forgotten_already(const struct server *server, const struct entry *entry,
+				 int64_t latest)
+{
+	return entry->is_restored && entry->idle_since <= latest &&
+	       wire_probe(fuse_session_fd(server->session), entry_id(entry)) == -ENOENT;
+}
+
 /* Ends names that have been idle.  Those that the kernel knows it is made to
  * forget; the entry goes with the FORGET that follows. */
 static void forget_idle_names(struct server *server)
@@ -57,7 +66,9 @@ static void forget_idle_names(struct server *server)
 	while ((entry = TAILQ_FIRST(&mount->idle)) &&
 	       (mount->idle_count > IDLE_MOST || entry->idle_since <= latest)) {
 		entry_leave_idle(mount, entry);
-		if (entry->lookups > 0)
+		if (is_forgotten_already(server, entry, latest))
+			entry_forget(mount, entry, entry->lookups);
+		else if (entry->lookups > 0)
 			invalidator_add(server->invalidator,
 					entry_is_history(entry) ? HISTORY_ID : ROOT_ID,
 					entry_lock_name(entry), entry_id(entry));

@@ -114,19 +114,25 @@ static int answer_taken(const struct parked *parked)
 		return -EEXIST;
 	if (parked->info.flags & O_NONBLOCK)
 		return -EAGAIN;
-	(void)promise_make(parked->server->promises, parked->thread, parked->uid, entry->name);
+	/* Made already by a process that was killed before it could answer, it
+	 * is refused once. */
+	(void)(promise_make(parked->server->promises, parked->thread, parked->uid, entry->name) ||
+	       promise_make(parked->server->promises, parked->thread, parked->uid, entry->name));
 	return -ESTALE;
 }
 
+/* The handle goes first: one that is still there belongs to a request that will
+ * come again, or has been granted. */
 static void refused(struct waiter *waiter, int error)
 {
 	struct parked *parked = parked_of(waiter);
+	fuse_req_t request = waiter->request;
 
 	int answer = error == -EAGAIN                  ? answer_taken(parked)
 		     : parked->waiter.wish == BY_FLOCK ? holder_error(error)
 						       : plain_error(error);
-	fuse_reply_err(waiter->request, -answer);
 	abandoned(waiter);
+	fuse_reply_err(request, -answer);
 }
 
 static void changed(struct entry *entry)
@@ -187,7 +193,7 @@ static void ask(fuse_req_t request, enum wish wish, struct handle *handle, enum 
 		.request = request,
 	};
 	if (wish != BY_FLOCK)
-		handle->thread = context->pid;
+		handle_is_of(handle, context->pid);
 	callers_find(server->callers, &parked->waiter.process, context->pid, context->uid,
 		     context->gid);
 	if (grant_request(&server->mount, &parked->waiter))
@@ -304,11 +310,21 @@ static void drop_parked(struct server *server)
 	table_free(&server->parked);
 }
 
+/* Who waits for an answer is not in execve(2), and of others only what the
+ * kernel shows at any time is looked at, see process.h. */
+static bool opener_has_ended(const struct handle *handle)
+{
+	const struct process opener = {.pid = handle->thread};
+
+	return process_has_ended(&opener);
+}
+
 /*
- * A hold whose opener has not been told, as far as is known, and has not asked
+ * A handle whose opener has not been told, as far as is known, and has not asked
  * again: either it has been told, and the process that told it was killed
  * before it could note that; or the opener was killed before it asked again.
- * Then nobody has the file open.
+ * Then nobody has the file open.  Those that wait in the queue have asked again,
+ * and are told when it is their turn.
  */
 static void settle_untold(struct server *server)
 {
@@ -317,9 +333,9 @@ static void settle_untold(struct server *server)
 
 	while ((kept = ledger_next_handle(mount->ledger, kept))) {
 		struct handle *handle = kept->opened_by ? handle_of_id(mount, kept->id) : NULL;
-		if (!handle)
+		if (!handle || handle->waiters > 0)
 			continue;
-		if (handle->hold == HOLDS && process_is_gone(&handle->holder) &&
+		if (opener_has_ended(handle) &&
 		    !process_any_has_open(mount->device, entry_id(handle->entry))) {
 			(void)grant_release(mount, handle);
 			handle_free(mount, handle);
@@ -375,7 +391,7 @@ static void open_to_look(fuse_req_t request, struct entry *entry, struct fuse_fi
 		fuse_reply_err(request, -result);
 		return;
 	}
-	handle->thread = context->pid;
+	handle_is_of(handle, context->pid);
 	describe_open(info, handle);
 	if (fuse_reply_open(request, info) < 0)
 		handle_free(&server->mount, handle);
@@ -408,6 +424,9 @@ void open_open(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info)
 		fuse_reply_err(request, ENOENT);
 		return;
 	}
+	/* What was opened for it before, and holds nothing. */
+	if (access == O_RDONLY)
+		(void)open_resume(request, info, BY_OPEN);
 	if (entry_is_history(entry)) {
 		history_open(request, entry, info);
 		return;
@@ -415,7 +434,6 @@ void open_open(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info)
 	if (!check_permission(request, access))
 		return;
 	if (access == O_RDONLY) {
-		(void)open_resume(request, info, BY_OPEN);
 		open_to_look(request, entry, info);
 		return;
 	}
@@ -439,10 +457,10 @@ static void create_to_look(fuse_req_t request, struct handle *handle, struct fus
 {
 	struct server *server = server_of(request);
 
-	handle->thread = fuse_req_ctx(request)->pid;
+	handle_is_of(handle, fuse_req_ctx(request)->pid);
 	if (info->flags & O_EXCL && grant_is_held(&server->mount, handle->entry->name)) {
-		fuse_reply_err(request, EEXIST);
 		handle_free(&server->mount, handle);
+		fuse_reply_err(request, EEXIST);
 	} else if (reply_create(request, server, handle, info) < 0) {
 		handle_free(&server->mount, handle);
 	} else {

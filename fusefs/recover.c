@@ -170,23 +170,58 @@ static void wake_pollers(struct server *server)
 	}
 }
 
+/* Refused, it cannot hold: what was granted to it nobody has been told of. */
+static void refuse_waiter(struct server *server, struct ledger_waiter *waiter)
+{
+	struct mount *mount = &server->mount;
+	struct handle *handle = handle_of_id(mount, waiter->handle);
+	bool is_refused = wire_refuse(fuse_descriptor(server), waiter->request, -ECONNABORTED) == 0;
+
+	if (handle && (is_refused || handle->hold == HOLDS_NOTHING)) {
+		grant_release(mount, handle);
+		if (waiter->by_open)
+			handle_free(mount, handle);
+	}
+	ledger_remove_waiter(mount->ledger, waiter);
+}
+
+static void refuse_untold(struct server *server)
+{
+	struct mount *mount = &server->mount;
+	struct ledger_handle *kept = NULL;
+
+	while ((kept = ledger_next_handle(mount->ledger, kept))) {
+		struct handle *handle = handle_of_id(mount, kept->id);
+		if (kept->opened_by != 0 && handle &&
+		    wire_refuse(fuse_descriptor(server), kept->opened_by, -ECONNABORTED) == 0) {
+			grant_release(mount, handle);
+			handle_free(mount, handle);
+		}
+	}
+}
+
 /* A kernel that does not send again: who waits gets an error, who holds stays. */
 static void refuse_all(struct server *server)
 {
 	struct ledger *ledger = server->mount.ledger;
+	const struct ledger_head *head = ledger_head(ledger);
 	struct ledger_waiter *waiter = NULL;
 	struct ledger_errand *errand = NULL;
-	uint64_t request = ledger_head(ledger)->request;
 
 	say("%s: this kernel (before Linux 6.9) does not repeat requests: those who waited get "
 	    "an error",
 	    server->mount.path);
 	while ((waiter = ledger_next_waiter(ledger, waiter)))
-		(void)wire_refuse(fuse_descriptor(server), waiter->request, -ECONNABORTED);
+		refuse_waiter(server, waiter);
+	refuse_untold(server);
 	while ((errand = ledger_next_errand(ledger, errand)))
 		(void)wire_refuse(fuse_descriptor(server), errand->request, -ECONNABORTED);
-	if (request != 0)
-		(void)wire_refuse(fuse_descriptor(server), request, -ECONNABORTED);
+	/* The one that was being worked on: the supervisor has made it the suspect
+	 * if it has seen the server's end. */
+	if (head->request != 0)
+		(void)wire_refuse(fuse_descriptor(server), head->request, -ECONNABORTED);
+	if (head->suspect != 0)
+		(void)wire_refuse(fuse_descriptor(server), head->suspect, -ECONNABORTED);
 }
 
 static void process_first_request(struct server *server)
@@ -200,6 +235,16 @@ static void process_first_request(struct server *server)
 
 	/* libfuse learns what was negotiated; its answer goes to nobody. */
 	fuse_session_process_buf(server->session, &buffer);
+}
+
+static int have_all_sent_again(struct server *server)
+{
+	int result = wire_resend(fuse_descriptor(server));
+
+	if (result != -EINVAL)
+		return result;
+	refuse_all(server);
+	return 0;
 }
 
 /* The first process finds nothing, not even a first request. */
@@ -218,6 +263,8 @@ int recover_begin(struct server *server)
 	if (result == 0)
 		result = restore_handles(mount);
 	if (result == 0)
+		result = have_all_sent_again(server);
+	if (result == 0)
 		result = restore_waiters(server);
 	if (result < 0)
 		return result;
@@ -228,11 +275,6 @@ int recover_begin(struct server *server)
 		last->is_miscounted = true;
 	settle_entries(mount);
 	process_first_request(server);
-	result = wire_resend(fuse_descriptor(server));
-	if (result == -EINVAL)
-		refuse_all(server);
-	else if (result < 0)
-		return result;
 	head->request = 0;
 	wake_pollers(server);
 	return 0;

@@ -41,7 +41,8 @@ static struct {
 	volatile sig_atomic_t wants_upgrade;
 } state;
 
-/* Signals: blocked but while the supervisor waits */
+/* Signals: blocked but while the supervisor waits, and from one program to the
+ * next: one that comes in between is for the next. */
 
 static void forward(int signal)
 {
@@ -102,6 +103,9 @@ static void install_handlers(void)
 {
 	sigset_t set = handled_set();
 
+	/* Says to a server that its supervisor has ended, which can be before
+	 * the server listens; the supervisor itself has nothing to do with it. */
+	sigaddset(&set, SIGUSR2);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	for (int i = 0; i < HANDLED; i++) {
 		struct sigaction action = {.sa_handler = handled[i].handler};
@@ -154,20 +158,15 @@ static void succeed(const struct supervision *supervision)
 {
 	const struct serving *serving = &supervision->serving;
 	char text[64];
-	sigset_t none;
 
 	snprintf(text, sizeof text, "%d %d %d", ledger_fd(serving->ledger), serving->device,
 		 serving->is_in_foreground);
 	setenv(SUCCESSION, text, 1);
 	set_cloexec(ledger_fd(serving->ledger), serving->device, false);
-	restore_signals();
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
 	execv(program_path(), supervision->arguments);
 	say("%s: %s", program_path(), strerror(errno));
 	set_cloexec(ledger_fd(serving->ledger), serving->device, true);
 	unsetenv(SUCCESSION);
-	install_handlers();
 }
 
 bool supervise_is_successor(struct supervision *ret)
@@ -237,7 +236,7 @@ run_server(const struct supervision *supervision, pid_t supervisor)
 	note_thread(state.head);
 	prctl(PR_SET_PDEATHSIG, SIGUSR2);
 	if (getppid() != supervisor)
-		_exit(EX_SOFTWARE);
+		kill(getpid(), SIGUSR2);
 	/* ^C is for the supervisor, who passes it on. */
 	setpgid(0, 0);
 	/* Its list of free slots is a process's own. */
@@ -327,6 +326,8 @@ static void note_suspect(void)
 		return;
 	head->suspect_deaths = head->request == head->suspect ? head->suspect_deaths + 1 : 1;
 	head->suspect = head->request;
+	/* The next server may end before it gets that far. */
+	head->request = 0;
 }
 
 static void say_how_it_ended(const char *mountpoint, int status)

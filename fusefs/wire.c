@@ -61,6 +61,15 @@ int wire_prune(int fd, uint64_t inode)
 	return send(fd, (struct fuse_out_header){.error = NOTIFY_PRUNE}, &prune, sizeof prune);
 }
 
+int wire_probe(int fd, uint64_t inode)
+{
+	/* Of its attributes, not its pages: those are not cached, nor the others. */
+	struct fuse_notify_inval_inode_out invalidation = {.ino = inode, .off = -1};
+
+	return send(fd, (struct fuse_out_header){.error = FUSE_NOTIFY_INVAL_INODE}, &invalidation,
+		    sizeof invalidation);
+}
+
 int wire_wake(int fd, uint64_t poll)
 {
 	struct fuse_notify_poll_wakeup_out wake = {.kh = poll};

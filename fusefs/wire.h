@@ -32,5 +32,8 @@ int wire_resend(int fd);
  * of a directory is taken for it.  -EINVAL before Linux 6.18 */
 int wire_prune(int fd, uint64_t inode);
 
+/* Does the kernel know the inode?  -ENOENT: it does not. */
+int wire_probe(int fd, uint64_t inode);
+
 /* Wakes who polls with that number. */
 int wire_wake(int fd, uint64_t poll);

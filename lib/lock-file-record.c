@@ -209,16 +209,34 @@ static bool find_record(const struct file_lock *file, struct slot *ret, size_t *
 	return is_found;
 }
 
+/* Whoever held before may have ended between the two steps of a conversion to
+ * shared: the record is still that of an exclusive hold. */
+static bool find_record_in_any_mode(struct file_lock *file, struct slot *ret)
+{
+	struct record *image = &file->image->record;
+
+	if (find_record(file, ret, &file->slot))
+		return true;
+	if (image->mode != HOLD_SHARED)
+		return false;
+	image->mode = HOLD_EXCLUSIVE;
+	bool is_found = find_record(file, ret, &file->slot);
+	image->mode = HOLD_SHARED;
+	return is_found;
+}
+
 void lock_record_adopt(struct file_lock *file)
 {
 	CLEANUP_FREE struct slot *found = malloc(sizeof *found);
 
 	file->recorded = false;
-	if (!found || !file->writable || file->linked || !find_record(file, found, &file->slot))
+	if (!found || !file->writable || file->linked || !find_record_in_any_mode(file, found))
 		return;
 	struct record *image = &file->image->record;
-	bool has_moved = found->record.via_pid != image->via_pid ||
+	bool has_moved = found->record.mode != image->mode ||
+			 found->record.via_pid != image->via_pid ||
 			 found->record.via_start_time != image->via_start_time;
+	found->record.mode = image->mode;
 	found->record.via_pid = image->via_pid;
 	found->record.via_start_time = image->via_start_time;
 	struct slot *larger = realloc(file->image, SLOT_INFO_OFFSET + found->record.info_length);

@@ -3,7 +3,9 @@
  * holder, waiter, token or info is lost.
  */
 #include "fixture.h"
+#include "restarts.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -31,36 +33,6 @@ static int setup(void **state)
 	return 0;
 }
 
-/* What the mount says of itself. */
-static long number_of_mount(const struct fixture *fixture, const char *key)
-{
-	char name[64], value[64] = "";
-
-	snprintf(name, sizeof name, "user.relock.%s", key);
-	if (getxattr(fixture->daemon.mountpoint, name, value, sizeof value - 1) < 0)
-		fail_msg("%s: %s", name, strerror(errno));
-	return strtol(value, NULL, 10);
-}
-
-static void kill_and_wait(pid_t pid, int signal)
-{
-	struct pollfd end = {.fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN};
-
-	assert_true(end.fd >= 0);
-	assert_int_equal(kill(pid, signal), 0);
-	assert_int_equal(poll(&end, 1, PATIENCE_MS), 1);
-	close(end.fd);
-}
-
-/* The next one serves when this returns. */
-static void kill_server(const struct fixture *fixture)
-{
-	long starts = number_of_mount(fixture, "starts");
-
-	kill_and_wait((pid_t)number_of_mount(fixture, "pid"), SIGKILL);
-	assert_int_equal(number_of_mount(fixture, "starts"), starts + 1);
-}
-
 /* Nobody serves, until continue_supervisor(). */
 static void kill_server_and_stop_supervisor(const struct fixture *fixture)
 {
@@ -76,18 +48,6 @@ static void kill_server_and_stop_supervisor(const struct fixture *fixture)
 static void continue_supervisor(const struct fixture *fixture)
 {
 	assert_int_equal(kill(fixture->daemon.pid, SIGCONT), 0);
-}
-
-static int try_in_store(const struct fixture *fixture, const char *name)
-{
-	struct relock_request request = RELOCK_REQUEST_INIT;
-	relock_lock *lock;
-
-	request.timeout = 0;
-	assert_int_equal(relock_lock_open(&lock, fixture->store, name), 0);
-	int result = relock_acquire(lock, &request);
-	relock_lock_close(lock);
-	return result;
 }
 
 static void holder_token_and_info_stay(void **state)
@@ -330,6 +290,22 @@ static void pollers_look_again(void **state)
 	close(looker);
 }
 
+static void listing_goes_on(void **state)
+{
+	const struct fixture *fixture = *state;
+	int fd = open_lock(fixture, "a", O_WRONLY | O_CREAT);
+	DIR *folder = opendir(fixture->daemon.mountpoint);
+	bool is_found = false;
+
+	assert_non_null(folder);
+	kill_server(fixture);
+	for (struct dirent *entry; (entry = readdir(folder));)
+		is_found = is_found || strcmp(entry->d_name, "a") == 0;
+	assert_true(is_found);
+	closedir(folder);
+	close(fd);
+}
+
 static void names_are_forgotten_afterwards(void **state)
 {
 	const struct fixture *fixture = *state;
@@ -489,19 +465,6 @@ static void unmounting_ends_both(void **state)
 	fixture->daemon.pid = 0;
 }
 
-static size_t count_descriptors(pid_t pid)
-{
-	char command[64];
-
-	snprintf(command, sizeof command, "ls /proc/%d/fd | wc -l", (int)pid);
-	FILE *out = popen(command, "r");
-	size_t count = 0;
-	assert_non_null(out);
-	assert_int_equal(fscanf(out, "%zu", &count), 1);
-	pclose(out);
-	return count;
-}
-
 static void no_descriptor_is_left_behind(void **state)
 {
 	const struct fixture *fixture = *state;
@@ -533,6 +496,7 @@ int main(void)
 		restart_test(open_of_that_time_is_served),
 		restart_test(waiter_can_be_interrupted_afterwards),
 		restart_test(pollers_look_again),
+		restart_test(listing_goes_on),
 		restart_test(names_are_forgotten_afterwards),
 		restart_test(holder_in_the_store_is_waited_for_again),
 		restart_test(store_waiter_gets_what_was_held),
