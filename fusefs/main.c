@@ -99,6 +99,7 @@ static void usage(FILE *stream)
 		"  -o OPTIONS  mount options, see relockfs(8)\n"
 		"  -d          print each request (implies -f)\n"
 		"  --supervise the locks outlive the serving process, see relockfs(8)\n"
+		"  -o uid=USER,gid=GROUP,mode=MODE  who may acquire (w) and see (r)\n"
 		"  -h, --help\n"
 		"  -V, --version\n"
 		"\n"
