@@ -200,7 +200,7 @@ static int check_held(relock_lock *lock, const struct grant *grant, enum hold_mo
 {
 	const struct file_store *store = file_store_of(lock->store);
 	struct file_lock *file = file_lock_of(lock);
-	struct lock_line line;
+	struct lock_line line = {0};
 	struct file_id id;
 
 	int result = file_id_of(file->fd, &id);
