@@ -51,17 +51,14 @@ struct heir_search {
 struct heir_search *heir_search_new(const struct mount *mount, const struct entry *entry)
 {
 	struct heir_search *search = entry_is_held(entry) ? malloc(sizeof *search) : NULL;
-	const struct handle *handle;
 
 	if (!search)
 		return NULL;
 	search->device = mount->device;
 	search->inode = entry_id(entry);
 	search->hold_count = search->other_count = 0;
-	TAILQ_FOREACH(handle, &entry->holders, in_holders)
-	{
-		if (search->hold_count == HOLDS_MOST)
-			break;
+	for (const struct handle *handle = TAILQ_FIRST(&entry->holders);
+	     handle && search->hold_count < HOLDS_MOST; handle = TAILQ_NEXT(handle, in_holders))
 		search->holds[search->hold_count++] = (struct sought){
 			.handle = handle_id(handle),
 			.process = handle->holder,
@@ -69,15 +66,11 @@ struct heir_search *heir_search_new(const struct mount *mount, const struct entr
 			.access = handle->access,
 			.descriptor = handle->descriptor,
 		};
-	}
-	LIST_FOREACH(handle, &entry->handles, in_entry)
-	{
-		if (search->other_count == OTHERS_MOST)
-			break;
+	for (const struct handle *handle = LIST_FIRST(&entry->handles);
+	     handle && search->other_count < OTHERS_MOST; handle = LIST_NEXT(handle, in_entry))
 		if (handle->hold != HOLDS)
 			search->others[search->other_count++] =
 				(struct other){handle->thread, handle->access};
-	}
 	return search;
 }
 
