@@ -102,12 +102,24 @@ static const char *next_name(void)
 	return name;
 }
 
+/* The kernel invents no numbers; what nobody has is tried all the same, but not
+ * the number of an open that it has not been told of. */
+static uint64_t invented_file(void)
+{
+	uint64_t number = next_byte();
+
+	for (size_t i = 0; i < kernel.file_count; i++)
+		if (kernel.files[i].number == number)
+			return number;
+	return handle_of_id(&kernel.server.mount, number) ? 0 : number;
+}
+
 static uint64_t next_file(void)
 {
 	uint8_t which = next_byte();
 
 	return which < 240 && kernel.file_count ? kernel.files[which % kernel.file_count].number
-						: next_byte();
+						: invented_file();
 }
 
 static fuse_ino_t next_node(void)
