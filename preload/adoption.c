@@ -13,6 +13,7 @@
 #include "adoption.h"
 
 #include <errno.h>
+#include <sys/single_threaded.h>
 
 #include "child.h"
 #include "closing.h"
@@ -112,26 +113,47 @@ static bool is_still(const struct stat *stat, int fd)
 	return raw_fstat(fd, &now) == 0 && now.st_ino == stat->st_ino && now.st_dev == stat->st_dev;
 }
 
-/* 0 if it cannot be, or `fd` is no longer of this file. */
-static uint32_t make_file(const struct stat *stat, int fd, uint8_t access)
+/* The same through a duplicate, which nobody closes meanwhile.  -EAGAIN: the
+ * descriptor is another file's by now. */
+static int open_through_duplicate(const struct stat *stat, int fd, uint8_t access, uint32_t number)
+{
+	int duplicate = shim_private_duplicate(fd);
+
+	if (duplicate < 0)
+		return is_still(stat, fd) ? duplicate : -EAGAIN;
+	int result = is_still(stat, duplicate)
+			     ? shim_description_open(locked_file_at(number), duplicate, access)
+			     : -EAGAIN;
+	shim_private_close(duplicate);
+	return result;
+}
+
+/* -ENOLCK: there is no room; -EAGAIN: as above. */
+static int make_file(const struct stat *stat, int fd, uint8_t access, uint32_t *ret)
 {
 	enum locked_file_kind kind = shim_adoption_kind(fd);
 	int result = -EINVAL;
 
 	uint32_t number = shim_watch_forks() ? locked_file_add(stat, kind) : 0;
-	if (!number || kind != LOCKED_BY_PROCESS)
-		return number;
+	if (!number)
+		return -ENOLCK;
+	*ret = number;
+	if (kind != LOCKED_BY_PROCESS)
+		return 0;
 	if (S_ISREG(stat->st_mode))
 		result = shim_description_open(locked_file_at(number), fd, access);
+	/* The number may have been another file's, or nobody's, for a moment. */
+	if (result < 0 && S_ISREG(stat->st_mode) && !__libc_single_threaded)
+		result = open_through_duplicate(stat, fd, access, number);
 	if (result >= 0)
-		return number;
-	if (!is_still(stat, fd)) {
-		locked_file_remove(number);
 		return 0;
+	if (result == -EAGAIN) {
+		locked_file_remove(number);
+		return result;
 	}
 	note_fallback(fd, -result);
 	locked_file_at(number)->kind = LOCKED_BY_OPEN;
-	return number;
+	return 0;
 }
 
 static void rename_open(uint32_t from, uint32_t to)
@@ -139,8 +161,9 @@ static void rename_open(uint32_t from, uint32_t to)
 	for (int fd = descriptor_next(0); fd >= 0; fd = descriptor_next(fd + 1)) {
 		descriptor_tag tag = descriptor_tag_of(fd);
 		if (tag_open(tag) == from)
-			descriptor_tag_set(fd, tag_make(to, tag_file(tag),
-							tag & (TAG_READABLE | TAG_WRITABLE)));
+			descriptor_tag_replace(
+				fd, tag,
+				tag_make(to, tag_file(tag), tag & (TAG_READABLE | TAG_WRITABLE)));
 	}
 }
 
@@ -173,57 +196,90 @@ static uint32_t find_open(uint32_t file, int fd)
 	return open ? open : descriptor_new_open();
 }
 
-/* The tag goes to all duplicates that are known. */
-static descriptor_tag bind(int fd, uint32_t file, uint8_t access)
+/* The tag goes to all duplicates that are known.  -EAGAIN: the descriptor was closed
+ * by another thread; -ENOLCK: no memory. */
+static int bind(int fd, uint32_t file, uint8_t access, descriptor_tag *ret)
 {
+	bool was_known = descriptor_tag_of(fd);
 	uint32_t open = find_open(file, fd);
 	descriptor_tag tag = tag_make(open, file,
 				      (access & LOCKED_READABLE ? TAG_READABLE : 0) |
 					      (access & LOCKED_WRITABLE ? TAG_WRITABLE : 0));
-	if (!descriptor_tag_set(fd, tag)) {
-		if (descriptor_of_file(file) < 0)
-			locked_file_remove(file);
+	descriptor_tag before = descriptor_tag_of(fd);
+
+	if (tag_open(before) != (was_known ? open : 0))
+		return -EAGAIN;
+	if (!descriptor_tag_replace(fd, before, tag))
+		return descriptor_tag_of(fd) == before ? -ENOLCK : -EAGAIN;
+	for (int other = descriptor_next(0); other >= 0; other = descriptor_next(other + 1)) {
+		before = descriptor_tag_of(other);
+		if (tag_open(before) == open)
+			descriptor_tag_replace(other, before, tag);
+	}
+	*ret = tag;
+	return 0;
+}
+
+/* Inside the gate there are no signals, and without other threads nobody who could
+ * close the descriptor. */
+static bool may_have_changed(const struct stat *stat, int fd)
+{
+	return !__libc_single_threaded && !is_still(stat, fd);
+}
+
+static int bind_to_file(const struct stat *stat, int fd, uint32_t file, uint8_t access,
+			descriptor_tag *ret)
+{
+	int result = bind(fd, file, access, ret);
+
+	if (result == 0 && may_have_changed(stat, fd)) {
+		shim_closing_unseen(fd);
+		result = -EAGAIN;
+	} else if (result < 0) {
+		shim_closing_unneeded(file);
+	}
+	return result;
+}
+
+/* -EAGAIN: the descriptor changes, begin anew. */
+static int adopt_once(int fd, bool may_make, descriptor_tag *ret)
+{
+	struct stat stat;
+	descriptor_tag tag = descriptor_tag_of(fd);
+	int flags = (int)raw_syscall(SYS_fcntl, fd, F_GETFL, 0, 0, 0, 0);
+
+	if (flags < 0 || flags & O_PATH)
+		return -EBADF;
+	int result = raw_fstat(fd, &stat);
+	if (result < 0)
+		return result == -EBADF ? result : -ENOLCK;
+	if (descriptor_tag_of(fd) != tag)
+		return -EAGAIN;
+	uint32_t file = locked_file_find(&stat);
+	/* Another thread may have been faster. */
+	if (tag_file(tag) && tag_file(tag) == file) {
+		*ret = tag;
 		return 0;
 	}
-	for (int other = descriptor_next(0); other >= 0; other = descriptor_next(other + 1))
-		if (tag_open(descriptor_tag_of(other)) == open)
-			descriptor_tag_set(other, tag);
-	return tag;
+	if (tag_file(tag)) {
+		shim_closing_unseen(fd);
+		return -EAGAIN;
+	}
+	if (!file && (!may_make || atomic_load(&is_out_of_room)))
+		return -ENOLCK;
+	if (!file)
+		result = make_file(&stat, fd, access_mode(flags), &file);
+	return result < 0 ? result : bind_to_file(&stat, fd, file, access_mode(flags), ret);
 }
 
 static int adopt(int fd, bool may_make, descriptor_tag *ret)
 {
-	for (;;) {
-		struct stat stat;
-		descriptor_tag tag = descriptor_tag_of(fd);
-		int flags = (int)raw_syscall(SYS_fcntl, fd, F_GETFL, 0, 0, 0, 0);
+	int result;
 
-		if (flags < 0 || flags & O_PATH)
-			return -EBADF;
-		int result = raw_fstat(fd, &stat);
-		if (result < 0)
-			return result == -EBADF ? result : -ENOLCK;
-		if (descriptor_tag_of(fd) != tag)
-			continue;
-		uint32_t file = locked_file_find(&stat);
-		/* Another thread may have been faster. */
-		if (tag_file(tag) && tag_file(tag) == file) {
-			*ret = tag;
-			return 0;
-		}
-		if (tag_file(tag)) {
-			shim_closing_unseen(fd);
-			continue;
-		}
-		if (!file && may_make && !atomic_load(&is_out_of_room))
-			file = make_file(&stat, fd, access_mode(flags));
-		if (file) {
-			*ret = bind(fd, file, access_mode(flags));
-			return *ret ? 0 : -ENOLCK;
-		}
-		if (!may_make || is_still(&stat, fd))
-			return -ENOLCK;
-	}
+	do
+		result = adopt_once(fd, may_make, ret);
+	while (result == -EAGAIN);
+	return result;
 }
 
 int shim_adoption_begin(int fd, descriptor_tag *ret)

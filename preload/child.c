@@ -17,6 +17,7 @@
 #include <sys/mman.h>
 #include <sys/single_threaded.h>
 
+#include "calls.h"
 #include "deadlock.h"
 #include "descriptors.h"
 #include "gate.h"
@@ -87,6 +88,7 @@ void shim_become_child(void)
 	else
 		shim_private_close_all();
 	shim_deadlock_forked();
+	shim_calls_forget();
 	locked_files_reset();
 	spans_reset();
 	descriptors_forget_files();

@@ -50,6 +50,7 @@
 #include "deadlock-table.h"
 #include "debug.h"
 #include "gate.h"
+#include "jump.h"
 #include "raw.h"
 
 #define MILLISECOND UINT64_C(1000000)
@@ -124,21 +125,12 @@ static int find_wait(pid_t tid)
 	return -1;
 }
 
-static bool is_on_signal_stack(void)
-{
-	stack_t stack;
-
-	return raw_syscall(SYS_sigaltstack, 0, (long)&stack, 0, 0, 0, 0) == 0 &&
-	       stack.ss_flags & SS_ONSTACK;
-}
-
-/* Those that this thread has left by siglongjmp: the stack grows down. */
+/* Those that this thread has left by siglongjmp. */
 static void remove_left_waits(pid_t tid, uintptr_t frame)
 {
 	int index;
 
-	while ((index = find_wait(tid)) >= 0 && waits[index].frame <= frame &&
-	       !is_on_signal_stack())
+	while ((index = find_wait(tid)) >= 0 && shim_jump_has_left(waits[index].frame, frame))
 		remove_wait((unsigned)index);
 }
 
@@ -478,14 +470,6 @@ __attribute__((noinline)) int shim_deadlock_begin(const struct shim_span *wanted
 	int result = begin(wanted, this_thread(), frame, &gate);
 	shim_gate_leave(&gate);
 	return result;
-}
-
-bool shim_deadlock_has_wait_for(uint64_t device, uint64_t inode)
-{
-	for (unsigned i = 0; i < wait_count(); i++)
-		if (waits[i].wanted.device == device && waits[i].wanted.inode == inode)
-			return true;
-	return false;
 }
 
 void shim_deadlock_end(void)

@@ -62,9 +62,6 @@ static inline bool shim_deadlock_has_waits(void)
 	return atomic_load_explicit(&shim_deadlock_waits, memory_order_relaxed) != 0;
 }
 
-/* Whether one of them waits for a lock on this file.  Inside the gate. */
-bool shim_deadlock_has_wait_for(uint64_t device, uint64_t inode);
-
 /* What this process holds has changed: to be called after a lock or an unlock
  * that did not wait, if shim_deadlock_has_waits().  Without it other processes
  * would search by what was held when the wait began.  Outside the gate. */

@@ -65,8 +65,19 @@ bool descriptor_tag_set(int fd, descriptor_tag tag)
 
 	if (tag)
 		raise_end(fd);
-	atomic_store_explicit(place, tag, memory_order_release);
+	atomic_store(place, tag);
 	return true;
+}
+
+bool descriptor_tag_replace(int fd, descriptor_tag from, descriptor_tag to)
+{
+	_Atomic descriptor_tag *place = slot(fd, to != 0);
+
+	if (!place)
+		return from == 0 && to == 0;
+	if (to)
+		raise_end(fd);
+	return atomic_compare_exchange_strong(place, &from, to);
 }
 
 descriptor_tag descriptor_tag_take(int fd)
@@ -74,6 +85,18 @@ descriptor_tag descriptor_tag_take(int fd)
 	_Atomic descriptor_tag *place = slot(fd, false);
 
 	return place ? atomic_exchange(place, 0) : 0;
+}
+
+bool descriptor_tag_drop(int fd)
+{
+	descriptor_tag tag = descriptor_tag_of(fd);
+
+	while (!tag_file(tag)) {
+		if (descriptor_tag_replace(fd, tag, 0))
+			return true;
+		tag = descriptor_tag_of(fd);
+	}
+	return false;
 }
 
 uint32_t descriptor_new_open(void)
@@ -90,7 +113,7 @@ void descriptor_opens_begin_above(uint32_t open)
 		atomic_store(&last_open, open);
 }
 
-void descriptor_duplicated(int fd, int copy)
+bool descriptor_duplicated(int fd, int copy)
 {
 	_Atomic descriptor_tag *place = slot(fd, true);
 	descriptor_tag tag = place ? atomic_load(place) : 0;
@@ -101,7 +124,14 @@ void descriptor_duplicated(int fd, int copy)
 			tag = first;
 		raise_end(fd);
 	}
-	descriptor_tag_set(copy, tag);
+	descriptor_tag before = descriptor_tag_of(copy);
+	while (!tag_file(tag) && !tag_file(before)) {
+		/* Without memory there is no tag. */
+		if (descriptor_tag_replace(copy, before, tag) || !slot(copy, true))
+			return true;
+		before = descriptor_tag_of(copy);
+	}
+	return false;
 }
 
 int descriptor_next(int from)

@@ -7,8 +7,13 @@
  * nobody has locked through or duplicated, which is nearly each of them: so
  * close(2) of one costs a look at its tag.
  *
- * Reading a tag needs no lock.  Tags with a file are written inside the gate,
- * others (the ids of duplicates) by whoever makes the descriptor.
+ * Reading a tag needs no lock.  Tags with a file come and go inside the gate, others
+ * (the ids of duplicates) with whoever makes and closes the descriptor.  Those do
+ * not know that another thread is about to lock through it for the first time.  So
+ * who tags a descriptor takes nothing away that has changed (compare-and-exchange),
+ * and looks afterwards whether it is still of that file; who closes one looks
+ * afterwards whether it has a tag by now.  All of that is sequentially consistent:
+ * one of the two sees the other.  (And see calls.c.)
  */
 #pragma once
 
@@ -58,27 +63,31 @@ extern _Atomic(tag_chunk *) descriptor_tags[TAG_CHUNKS];
 static inline descriptor_tag descriptor_tag_of(int fd)
 {
 	if ((unsigned)fd < TAGS_PER_CHUNK)
-		return atomic_load_explicit(&descriptor_first_tags[fd], memory_order_acquire);
+		return atomic_load(&descriptor_first_tags[fd]);
 	if ((unsigned)fd >= TAGGED_DESCRIPTORS_MAX)
 		return 0;
 
 	tag_chunk *chunk =
 		atomic_load_explicit(&descriptor_tags[fd / TAGS_PER_CHUNK], memory_order_acquire);
 
-	return chunk ? atomic_load_explicit(&(*chunk)[fd % TAGS_PER_CHUNK], memory_order_acquire)
-		     : 0;
+	return chunk ? atomic_load(&(*chunk)[fd % TAGS_PER_CHUNK]) : 0;
 }
 
 /* False: no memory, or too large a number. */
 bool descriptor_tag_set(int fd, descriptor_tag tag);
+/* The same if it is still `from`. */
+bool descriptor_tag_replace(int fd, descriptor_tag from, descriptor_tag to);
 /* Takes it out. */
 descriptor_tag descriptor_tag_take(int fd);
+/* Takes out one without a file.  False: it has one, and stays. */
+bool descriptor_tag_drop(int fd);
 
 /* An id that no open has had. */
 uint32_t descriptor_new_open(void);
 
-/* `copy` has just been made a duplicate of `fd` by the program. */
-void descriptor_duplicated(int fd, int copy);
+/* `copy` has just been made a duplicate of `fd`, which was not locked through.
+ * False: one of them has been, by now. */
+bool descriptor_duplicated(int fd, int copy);
 
 /* The next tagged descriptor from `from` on, or -1. */
 int descriptor_next(int from);

@@ -75,18 +75,20 @@ int shim_kernel_close(int fd)
 	shim_check_fork();
 	if (shim_is_private(fd))
 		return -EBADF;
-	if (descriptor_tag_of(fd) && !shim_is_foreign()) {
-		if (tag_file(descriptor_tag_of(fd)))
-			return close_tagged(fd);
-		descriptor_tag_take(fd);
-	}
-	return (int)raw_syscall(SYS_close, fd, 0, 0, 0, 0, 0);
+	if (descriptor_tag_of(fd) && !shim_is_foreign() && !descriptor_tag_drop(fd))
+		return close_tagged(fd);
+	int result = (int)raw_syscall(SYS_close, fd, 0, 0, 0, 0, 0);
+	shim_closing_look(fd);
+	return result;
 }
 
 int shim_close(int fd)
 {
-	if (is_plain(fd))
-		return __close(fd);
+	if (is_plain(fd)) {
+		int result = __close(fd);
+		shim_closing_look(fd);
+		return result;
+	}
 	pthread_testcancel();
 	return shim_errno_result(shim_kernel_close(fd));
 }
@@ -128,13 +130,13 @@ int shim_kernel_close_range(unsigned first, unsigned last, unsigned flags)
 		return close_between_ours(first, last, flags);
 	/* From the start again each time: a close may have handed its tag on to
 	 * a duplicate that had none. */
-	for (int fd; (fd = descriptor_next((int)first)) >= 0 && (unsigned)fd <= last;) {
-		if (tag_file(descriptor_tag_of(fd)))
+	for (int fd; (fd = descriptor_next((int)first)) >= 0 && (unsigned)fd <= last;)
+		if (!descriptor_tag_drop(fd))
 			close_tagged(fd);
-		else
-			descriptor_tag_take(fd);
-	}
-	return close_between_ours(first, last, flags);
+	int result = close_between_ours(first, last, flags);
+	for (int fd = (int)first; (fd = descriptor_next(fd)) >= 0 && (unsigned)fd <= last; fd++)
+		shim_closing_look(fd);
+	return result;
 }
 
 int shim_close_range(unsigned first, unsigned last, int flags)
@@ -182,7 +184,7 @@ int shim_kernel_dup(int fd, int command, long lowest)
 		(int)raw_syscall(command < 0 ? SYS_dup : SYS_fcntl, fd, command, lowest, 0, 0, 0);
 	if (copy >= 0 && shim_is_tracking() && !shim_is_foreign()) {
 		forget_unseen(copy);
-		descriptor_duplicated(fd, copy);
+		shim_duplicated(fd, copy);
 	}
 	return copy;
 }
@@ -233,7 +235,7 @@ static int duplicate_onto(int fd, int wanted, int flags)
 	if (!tag_file(descriptor_tag_of(wanted))) {
 		result = (int)raw_syscall(SYS_dup3, fd, wanted, flags, 0, 0, 0);
 		if (result >= 0 && (shim_is_tracking() || !is_plain(fd)))
-			descriptor_duplicated(fd, wanted);
+			shim_duplicated(fd, wanted);
 		/* What has moved away is still there, too, and keeps its locks. */
 		if (result < 0 && was_ours)
 			raw_close(wanted);
@@ -246,7 +248,7 @@ static int duplicate_onto(int fd, int wanted, int flags)
 	if (result < 0) {
 		shim_closing_undo(&closing);
 	} else {
-		descriptor_duplicated(fd, wanted);
+		shim_duplicated(fd, wanted);
 		shim_closing_end(&closing);
 	}
 	shim_signals_restore(&gate);
@@ -282,16 +284,25 @@ int shim_dup3(int fd, int wanted, int flags)
 /* Streams close inside libc, after they have written what they still had: the
  * lock goes after that. */
 
+static bool begin_of_descriptor(struct shim_closing *closing, int fd)
+{
+	if (fd < 0 || shim_is_vfork_child())
+		return false;
+	if (is_plain(fd)) {
+		*closing = (struct shim_closing){.fd = fd};
+		return true;
+	}
+	shim_check_fork();
+	shim_closing_begin(closing, fd);
+	return true;
+}
+
 static bool begin_of_stream(struct shim_closing *closing, FILE *stream)
 {
 	int before = errno, fd = fileno(stream);
 
 	errno = before;
-	if (fd < 0 || is_plain(fd) || shim_is_vfork_child())
-		return false;
-	shim_check_fork();
-	shim_closing_begin(closing, fd);
-	return true;
+	return begin_of_descriptor(closing, fd);
 }
 
 int shim_fclose(FILE *stream)
@@ -319,13 +330,8 @@ FILE *shim_freopen(const char *path, const char *mode, FILE *stream)
 int shim_closedir(DIR *folder)
 {
 	struct shim_closing closing;
-	int fd = folder ? dirfd(folder) : -1;
-	bool is_known = fd >= 0 && !is_plain(fd) && !shim_is_vfork_child();
+	bool is_known = begin_of_descriptor(&closing, folder ? dirfd(folder) : -1);
 
-	if (is_known) {
-		shim_check_fork();
-		shim_closing_begin(&closing, fd);
-	}
 	int result = shim_real()->closedir(folder);
 	if (is_known)
 		shim_closing_end(&closing);

@@ -55,7 +55,6 @@ uint32_t locked_file_add(const struct stat *stat, enum locked_file_kind kind)
 	file->spans = 0;
 	file->kind = (uint8_t)kind;
 	file->access = 0;
-	file->closing = 0;
 	*head = number;
 	atomic_fetch_add_explicit(&locked_file_count, 1, memory_order_relaxed);
 	return number;
@@ -107,6 +106,9 @@ void locked_files_reset(void)
 {
 	for (int i = 0; i < BUCKETS; i++)
 		buckets[i] = 0;
+	/* Of threads that are not here. */
+	for (uint32_t number = 1; number <= pool.used; number++)
+		atomic_store_explicit(&locked_file_at(number)->users, 0, memory_order_relaxed);
 	pool_reset(&pool);
 	atomic_store(&locked_file_count, 0);
 }

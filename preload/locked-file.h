@@ -10,14 +10,15 @@
  * program has locked anything; until then `sole` is the id of the one, and a
  * lock changes nothing in here.
  *
- * Fields marked atomic are read without any lock, and everything is written
- * inside the gate.  A record that was given back stays readable (pool.h).
+ * Fields marked atomic are read without any lock, and everything but `users` is
+ * written inside the gate.  A record that was given back stays readable (pool.h).
  */
 #pragma once
 
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/single_threaded.h>
 #include <sys/stat.h>
 
 /* Numbers have 20 bits, see descriptors.h; 0 is none. */
@@ -41,7 +42,9 @@ struct locked_file {
 	uint32_t spans;     /* spans.h, with LOCKED_BY_MANY */
 	_Atomic uint8_t kind;
 	_Atomic uint8_t access; /* of fd: LOCKED_READABLE, LOCKED_WRITABLE */
-	uint16_t closing;       /* closes of its descriptors that are under way */
+	/* Lock calls, and closes of its descriptors, that are under way.  Of a
+	 * record that was given back, those that are about to find that out. */
+	_Atomic uint16_t users;
 };
 
 enum { LOCKED_READABLE = 1, LOCKED_WRITABLE = 2 };
@@ -51,6 +54,31 @@ struct locked_file *locked_file_at(uint32_t number);
 static inline bool locked_file_is(const struct locked_file *file, const struct stat *stat)
 {
 	return file->inode == stat->st_ino && file->device == (uint32_t)stat->st_dev;
+}
+
+/* From the one to the other the record stays.  The only thread of a program counts
+ * without a locked instruction, four of which would be a fiftieth of a lock and
+ * unlock; a signal handler that interrupts it leaves the number as it was. */
+static inline void locked_file_change_users(struct locked_file *file, int change)
+{
+	if (__libc_single_threaded)
+		atomic_store_explicit(
+			&file->users,
+			(uint16_t)(atomic_load_explicit(&file->users, memory_order_relaxed) +
+				   change),
+			memory_order_relaxed);
+	else
+		atomic_fetch_add(&file->users, (uint16_t)change);
+}
+
+static inline void locked_file_begin_use(struct locked_file *file)
+{
+	locked_file_change_users(file, 1);
+}
+
+static inline void locked_file_end_use(struct locked_file *file)
+{
+	locked_file_change_users(file, -1);
 }
 
 /* How many there are; read without any lock. */

@@ -174,28 +174,30 @@ static int duplicate_away(int fd)
 	return duplicate_beyond(fd, &old);
 }
 
+int shim_private_duplicate(int fd)
+{
+	int duplicated = duplicate_away(fd);
+
+	if (duplicated < 0 || mark(duplicated))
+		return duplicated;
+	raw_close(duplicated);
+	return -ENOMEM;
+}
+
 int shim_private_place(int fd)
 {
-	int placed = duplicate_away(fd);
+	int placed = shim_private_duplicate(fd);
 
 	raw_close(fd);
-	if (placed < 0 || mark(placed))
-		return placed;
-	raw_close(placed);
-	return -ENOMEM;
+	return placed;
 }
 
 int shim_private_move(int fd)
 {
-	int moved = duplicate_away(fd);
+	int moved = shim_private_duplicate(fd);
 
-	if (moved < 0)
-		return moved;
-	if (!mark(moved)) {
-		raw_close(moved);
-		return -ENOMEM;
-	}
-	unmark(fd);
+	if (moved >= 0)
+		unmark(fd);
 	return moved;
 }
 

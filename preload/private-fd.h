@@ -14,6 +14,8 @@
 
 /* open(2), also where the program has used up its limit of descriptors. */
 int shim_private_open(const char *path, int flags);
+/* A duplicate of one of the program's, for a moment; or a negative errno. */
+int shim_private_duplicate(int fd);
 /* Moves a descriptor to its place, and makes it close-on-exec and known as one
  * of ours.  Returns the new number.  On failure closes it, and returns a
  * negative errno. */

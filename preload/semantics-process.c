@@ -32,6 +32,7 @@
 
 #include "adoption.h"
 #include "caller-memory.h"
+#include "calls.h"
 #include "child.h"
 #include "closing.h"
 #include "deadlock.h"
@@ -49,12 +50,11 @@
  * a copy that the shim's description can take. */
 struct wish {
 	int fd;
-	descriptor_tag tag;
-	struct flock lock;
 	enum shim_wait wait;
-	/* Of the tag's file, when it was asked first. */
-	uint64_t inode;
-	uint32_t device;
+	descriptor_tag tag;
+	struct locked_file *file; /* the tag's */
+	struct shim_call call;    /* while which that is so */
+	struct flock lock;
 };
 
 static const struct shim_semantics *const semantics_of[] = {
@@ -102,8 +102,9 @@ static int resolved_range(const struct wish *wish, off_t *ret_first, off_t *ret_
 
 /* Inside the gate: a lock that was made outside of it, or an unlock.  By now
  * the file may have no owner, or one other than the open that has locked. */
-static void settle(const struct wish *wish, struct locked_file *file)
+static void settle(const struct wish *wish)
 {
+	struct locked_file *file = wish->file;
 	uint32_t open = wish->lock.l_type == F_UNLCK ? 0 : tag_open(wish->tag);
 	off_t first, last;
 
@@ -115,15 +116,12 @@ static void settle(const struct wish *wish, struct locked_file *file)
 
 /* Another thread has closed the descriptor while this one got its lock (row 21):
  * the kernel gives such a lock back, and says EBADF. */
-static int lose(struct wish *wish, struct locked_file *file)
+static int lose(struct wish *wish)
 {
-	/* The description can have got another number.  If the record is another
-	 * file's by now, it is closed. */
-	if (file->inode == wish->inode && file->device == wish->device) {
-		wish->lock.l_type = F_UNLCK;
-		raw_fcntl(atomic_load(&file->fd), F_OFD_SETLK, &wish->lock);
-		settle(wish, file);
-	}
+	wish->lock.l_type = F_UNLCK;
+	/* The description can have got another number. */
+	raw_fcntl(atomic_load(&wish->file->fd), F_OFD_SETLK, &wish->lock);
+	settle(wish);
 	return -EBADF;
 }
 
@@ -131,17 +129,20 @@ static int lose(struct wish *wish, struct locked_file *file)
  * tables did not know that. */
 static bool is_still_open(const struct wish *wish)
 {
-	if (descriptor_tag_of(wish->fd) == wish->tag)
+	descriptor_tag tag = descriptor_tag_of(wish->fd);
+
+	if (tag == wish->tag)
 		return true;
 	int duplicate = descriptor_of_open(tag_open(wish->tag));
 	return duplicate >= 0 && descriptor_is_same_open(wish->fd, duplicate) == 1 &&
-	       descriptor_tag_set(wish->fd, wish->tag);
+	       descriptor_tag_replace(wish->fd, tag, wish->tag);
 }
 
 /* The kernel has given the lock on `fd`: is everything as it was when it was
  * asked?  1: begin anew. */
-static int confirm(struct wish *wish, struct locked_file *file, int fd)
+static int confirm(struct wish *wish, int fd)
 {
+	struct locked_file *file = wish->file;
 	struct shim_gate gate;
 	int result = 0;
 
@@ -150,17 +151,18 @@ static int confirm(struct wish *wish, struct locked_file *file, int fd)
 		return 0;
 	shim_gate_enter(&gate);
 	if (!is_still_open(wish))
-		result = lose(wish, file);
+		result = lose(wish);
 	else if (atomic_load(&file->fd) != fd)
 		result = 1;
 	else
-		settle(wish, file);
+		settle(wish);
 	shim_gate_leave(&gate);
 	return result;
 }
 
-static int set_among_many(struct wish *wish, struct locked_file *file)
+static int set_among_many(struct wish *wish)
 {
+	struct locked_file *file = wish->file;
 	uint32_t open = wish->lock.l_type == F_UNLCK ? 0 : tag_open(wish->tag);
 	struct shim_gate gate;
 	off_t first, last;
@@ -214,17 +216,19 @@ static void for_each_held(void (*visit)(void *argument, const struct shim_span *
 	}
 }
 
-static void forget_wait(void *argument)
+static void cancel_wait(void *argument)
 {
-	(void)argument;
+	const struct shim_call *call = argument;
+
 	shim_deadlock_end();
+	shim_call_end(call);
 }
 
-static int announce_wait(const struct wish *wish, const struct locked_file *file)
+static int announce_wait(const struct wish *wish)
 {
 	struct shim_span wanted = {
-		.device = file->device,
-		.inode = file->inode,
+		.device = wish->file->device,
+		.inode = wish->file->inode,
 		.exclusive = wish->lock.l_type == F_WRLCK,
 	};
 
@@ -240,53 +244,48 @@ static void unlock_range(int fd, const struct flock *lock)
 	raw_fcntl(fd, F_OFD_SETLK, &range);
 }
 
-/* As long as the wait is announced, the file's record stays (closing.h). */
-static int wait_for_others(struct wish *wish, struct locked_file *file, int fd)
+static int wait_for_others(struct wish *wish, int fd)
 {
-	int result = announce_wait(wish, file);
+	const struct locked_file *file = wish->file;
+	int result = announce_wait(wish);
 
 	if (result < 0)
 		return result;
-	/* Thread cancellation ends the wait, too. */
-	pthread_cleanup_push(forget_wait, NULL);
+	pthread_cleanup_push(cancel_wait, &wish->call);
 	result = shim_kernel_lock(fd, F_OFD_SETLKW, &wish->lock, wish->wait);
+	pthread_cleanup_pop(false);
 	/* After a signal the kernel begins the call anew, with the number that
 	 * it was made with.  The description may have got another one, and the
 	 * old one be the program's, which is not to have the lock. */
 	if (result == 0 && atomic_load(&file->fd) != fd && !shim_private_has(fd))
 		unlock_range(fd, &wish->lock);
 	if (result == 0)
-		result = confirm(wish, file, fd);
+		result = confirm(wish, fd);
 	else if (result == -EBADF && atomic_load(&file->fd) != fd)
 		result = 1;
-	pthread_cleanup_pop(true);
+	shim_deadlock_end();
 	return result;
 }
 
 static int set(struct wish *wish)
 {
-	struct locked_file *file = file_of(wish->tag);
+	const struct locked_file *file = wish->file;
 	int result;
 
-	wish->inode = atomic_load_explicit(&file->inode, memory_order_relaxed);
-	wish->device = atomic_load_explicit(&file->device, memory_order_relaxed);
 	do {
 		int fd = atomic_load_explicit(&file->fd, memory_order_acquire);
 		bool is_sole = atomic_load_explicit(&file->sole, memory_order_acquire) ==
 			       tag_open(wish->tag);
-		result = is_sole ? raw_fcntl(fd, F_OFD_SETLK, &wish->lock)
-				 : set_among_many(wish, file);
+		result = is_sole ? raw_fcntl(fd, F_OFD_SETLK, &wish->lock) : set_among_many(wish);
 		if (result == -EAGAIN && wish->wait != SHIM_AT_ONCE)
-			result = wait_for_others(wish, file, fd);
+			result = wait_for_others(wish, fd);
 		else if (result == 0 && is_sole)
-			result = confirm(wish, file, fd);
+			result = confirm(wish, fd);
 		else if (result == -EBADF && atomic_load(&file->fd) != fd)
 			result = 1; /* closed by who has opened another one */
 	} while (result > 0);
 	if (shim_deadlock_has_waits())
 		shim_deadlock_refresh();
-	if (wish->wait != SHIM_AT_ONCE)
-		shim_closing_wait_is_over();
 	return result;
 }
 
@@ -306,31 +305,46 @@ static uint8_t needed_access(const struct wish *wish)
 	       (wish->tag & TAG_WRITABLE ? LOCKED_WRITABLE : 0);
 }
 
-static int set_lock(struct wish *wish, struct flock *request)
+/* Who sets the lock: these semantics, or others in their place. */
+static const struct shim_semantics *setter(struct wish *wish)
 {
+	const struct locked_file *file = wish->file;
 	uint8_t needed = needed_access(wish);
 
-	if (!is_allowed(wish->tag, wish->lock.l_type))
-		return refuse(wish->fd, request, wish->wait);
-	if ((file_of(wish->tag)->access & needed) != needed) {
+	if (file->kind != LOCKED_BY_PROCESS)
+		return semantics_of[file->kind];
+	if (wish->lock.l_type == F_UNLCK) {
+		/* At once, or not at all: an unlock waits for nobody. */
+		wish->wait = SHIM_AT_ONCE;
+	} else if (!is_allowed(wish->tag, wish->lock.l_type)) {
+		return &shim_semantics_legacy; /* which the kernel refuses */
+	} else if ((file->access & needed) != needed) {
 		int result = shim_adoption_widen(wish->tag, wish->fd);
 		/* It would wait for locks on the shim's own description. */
 		if (result == -EBUSY)
 			wish->wait = SHIM_AT_ONCE;
 		if (result < 0)
-			return shim_semantics_ofd.set(wish->fd, request, wish->wait);
+			return &shim_semantics_ofd;
 	}
-	int result = shim_range_fix(wish->fd, &wish->lock);
-	return result < 0 ? result : set(wish);
+	return &shim_semantics_process;
 }
 
-static int set_unlock(struct wish *wish)
+/* 1: the descriptor has become another file's, begin anew. */
+static int set_through(struct wish *wish, struct flock *request)
 {
+	wish->file = file_of(wish->tag);
+	if (!shim_call_begin(&wish->call, wish->fd, wish->tag, wish->file))
+		return 1;
+	const struct shim_semantics *semantics = setter(wish);
+	if (semantics != &shim_semantics_process) {
+		shim_call_end(&wish->call);
+		return semantics->set(wish->fd, request, wish->wait);
+	}
 	int result = shim_range_fix(wish->fd, &wish->lock);
-
-	/* At once, or not at all: an unlock waits for nobody. */
-	wish->wait = SHIM_AT_ONCE;
-	return result < 0 ? result : set(wish);
+	if (result == 0)
+		result = set(wish);
+	shim_call_end(&wish->call);
+	return result;
 }
 
 /* Through a descriptor that nothing was locked through: it may be of a file
@@ -344,9 +358,32 @@ static descriptor_tag tag_for_unlock(int fd)
 	return tag_file(tag) ? tag : 0;
 }
 
+/* What the lock goes through, in wish->tag; false: *ret_result is how the
+ * call has ended without. */
+static bool find_tag(struct wish *wish, struct flock *request, int *ret_result)
+{
+	int result = 0;
+
+	if (wish->lock.l_type == F_UNLCK) {
+		wish->tag = tag_for_unlock(wish->fd);
+		/* A legacy lock that was handed down by execve(2), at most. */
+		if (!wish->tag)
+			result = shim_semantics_legacy.set(wish->fd, request, wish->wait);
+	} else {
+		wish->tag = believed_tag(wish->fd);
+		if (!wish->tag)
+			result = shim_adoption_begin(wish->fd, &wish->tag);
+		if (result == -ENOLCK)
+			result = refuse(wish->fd, request, wish->wait);
+	}
+	*ret_result = result;
+	return wish->tag;
+}
+
 static int process_set(int fd, struct flock *request, enum shim_wait wait)
 {
 	struct wish wish = {.fd = fd, .wait = wait};
+	int result;
 
 	/* Before it execs it is a process of its own, which shares memory with
 	 * another one: all that it can have are locks that need no memory. */
@@ -358,77 +395,85 @@ static int process_set(int fd, struct flock *request, enum shim_wait wait)
 	if (shim_caller_read(&wish.lock, request) < 0)
 		return refuse(fd, request, wait);
 	wish.lock.l_pid = 0;
-
-	switch (wish.lock.l_type) {
-	case F_UNLCK:
-		wish.tag = tag_for_unlock(fd);
-		/* A legacy lock that was handed down by execve(2), at most. */
-		if (!wish.tag)
-			return shim_semantics_legacy.set(fd, request, wait);
-		break;
-	case F_RDLCK:
-	case F_WRLCK:
-		wish.tag = believed_tag(fd);
-		if (!wish.tag) {
-			int result = shim_adoption_begin(fd, &wish.tag);
-			if (result == -ENOLCK)
-				return refuse(fd, request, wait);
-			if (result < 0)
-				return result;
-		}
-		break;
-	default:
+	if (wish.lock.l_type != F_UNLCK && wish.lock.l_type != F_RDLCK &&
+	    wish.lock.l_type != F_WRLCK)
 		return refuse(fd, request, wait);
-	}
 
-	enum locked_file_kind kind = file_of(wish.tag)->kind;
-	if (kind != LOCKED_BY_PROCESS)
-		return semantics_of[kind]->set(fd, request, wait);
-	return wish.lock.l_type == F_UNLCK ? set_unlock(&wish) : set_lock(&wish, request);
+	do {
+		if (!find_tag(&wish, request, &result))
+			return result;
+		result = set_through(&wish, request);
+	} while (result > 0);
+	return result;
 }
 
 /* Questions */
 
-/* Who answers for the descriptor; in *ret_fd the descriptor to ask. */
-static const struct shim_semantics *answerer(int fd, int *ret_fd)
+/* A tag of the file that the descriptor is of, if the process has locked it. */
+static descriptor_tag tag_for_question(int fd)
 {
 	descriptor_tag tag = 0;
 
-	*ret_fd = fd;
-	if (!shim_is_vfork_child()) {
-		shim_check_fork();
-		tag = believed_tag(fd);
-		if (!tag && atomic_load_explicit(&locked_file_count, memory_order_relaxed))
-			tag = shim_adoption_known(fd);
-	}
-	/* This process has no OFD lock on it.  It may have a legacy one, from
-	 * before an execve(2), and must not be told of it (row 13). */
-	if (!tag_file(tag))
-		return &shim_semantics_legacy;
-	if (file_of(tag)->kind == LOCKED_BY_PROCESS)
-		*ret_fd = atomic_load(&file_of(tag)->fd);
-	return semantics_of[file_of(tag)->kind];
+	if (shim_is_vfork_child())
+		return 0;
+	shim_check_fork();
+	tag = believed_tag(fd);
+	if (!tag && atomic_load_explicit(&locked_file_count, memory_order_relaxed))
+		tag = shim_adoption_known(fd);
+	return tag_file(tag) ? tag : 0;
+}
+
+/*
+ * Who answers for the descriptor.  If these semantics do, *ret_fd is the one to
+ * ask, until shim_call_end(call).
+ */
+static const struct shim_semantics *answerer(int fd, int *ret_fd, struct shim_call *call)
+{
+	struct locked_file *file;
+	descriptor_tag tag;
+
+	do {
+		tag = tag_for_question(fd);
+		/* This process has no OFD lock on it.  It may have a legacy one, from
+		 * before an execve(2), and must not be told of it (row 13). */
+		if (!tag)
+			return &shim_semantics_legacy;
+		file = file_of(tag);
+	} while (!shim_call_begin(call, fd, tag, file));
+	const struct shim_semantics *semantics = semantics_of[file->kind];
+	if (semantics == &shim_semantics_process)
+		*ret_fd = atomic_load(&file->fd);
+	else
+		shim_call_end(call);
+	return semantics;
 }
 
 static int process_test(int fd, struct flock *request)
 {
-	int asked;
-	const struct shim_semantics *semantics = answerer(fd, &asked);
+	struct shim_call call;
+	int asked = -1;
+	const struct shim_semantics *semantics = answerer(fd, &asked, &call);
 
 	if (semantics != &shim_semantics_process)
 		return semantics->test(fd, request);
 	int result = shim_range_fix(fd, request);
-	return result < 0 ? result : raw_fcntl(asked, F_OFD_GETLK, request);
+	if (result == 0)
+		result = raw_fcntl(asked, F_OFD_GETLK, request);
+	shim_call_end(&call);
+	return result;
 }
 
 static int process_get(int fd, struct flock *request)
 {
-	int asked;
-	const struct shim_semantics *semantics = answerer(fd, &asked);
+	struct shim_call call;
+	int asked = -1;
+	const struct shim_semantics *semantics = answerer(fd, &asked, &call);
 
 	if (semantics != &shim_semantics_process)
 		return semantics->get(fd, request);
-	return shim_ofd_answer(fd, asked, request);
+	int result = shim_ofd_answer(fd, asked, request);
+	shim_call_end(&call);
+	return result;
 }
 
 const char *shim_semantics_name(const struct shim_semantics *semantics, int fd)

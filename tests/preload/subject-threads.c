@@ -286,9 +286,11 @@ static void replaced_during_wait(void)
 }
 
 /* A number whose file changes under those that lock through it: a lock that is
- * granted after its last descriptor was closed is given back at once. */
+ * granted after its last descriptor was closed is given back at once, and one that
+ * a thread is still in the kernel for is in nobody's way.  So many rounds, because
+ * that shows only when the thread loses the processor there. */
 
-enum { REPLACED = 100 };
+enum { REPLACED = 100, REPLACEMENTS = 4000 };
 
 static _Atomic bool is_replaced_enough;
 
@@ -308,7 +310,7 @@ static void replace_amid_locks(void)
 
 	for (int i = 0; i < 2; i++)
 		pthread_create(&threads[i], NULL, lock_what_is_there, NULL);
-	for (int round = 0; round < ROUNDS * 2; round++) {
+	for (int round = 0; round < REPLACEMENTS; round++) {
 		char path[64];
 		snprintf(path, sizeof path, "/proc/self/fd/%d", files[round % 2]);
 		int fd = open(path, O_RDWR | O_CLOEXEC);
