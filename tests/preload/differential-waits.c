@@ -10,6 +10,13 @@
  * time that the waiter is woken in vain.  By then it may go a wrong way: a
  * waiter is kept in line behind another whose request is in its way, and looks
  * as if it waited for that one's process while both are being woken.
+ *
+ * And one that is in line behind the request of an open file description is not
+ * seen at all: an open file description is no process, so who waits for one is
+ * not put where the search looks (__locks_insert_block()), whoever holds the lock
+ * at the head of the line.  So two processes outside the shim that cross may wait
+ * for ever while one under it is in line between them; bare F_OFD_SETLKW does the
+ * same to them.
  */
 #include "differential-model.h"
 
@@ -21,6 +28,22 @@ enum certainty { BY_ALL_WAYS, BY_ANY_WAY, BY_ANY_LINE };
  * bit for each actor on the way here. */
 static bool leads_back(const struct model *model, const struct model_wait *wait, int asker,
 		       enum certainty certainty, unsigned seen);
+
+/* The request of a process outside the shim is, or may be, in line behind one of a
+ * process under it. */
+static bool may_be_unseen(const struct model *model, const struct model_wait *wait)
+{
+	if (model->actors[wait->request.actor].column != COLUMN_LEGACY)
+		return false;
+	for (int i = 0; i < ACTORS * THREADS; i++) {
+		const struct model_wait *other = &model->actors[i / THREADS].waits[i % THREADS];
+		if (other->is_waiting && other->file == wait->file &&
+		    model->actors[other->request.actor].column != COLUMN_LEGACY &&
+		    ranges_conflict(&other->request, &wait->request))
+			return true;
+	}
+	return false;
+}
 
 /* The same from a process, by what its threads wait for. */
 static bool is_stuck(const struct model *model, int holder, int asker, enum certainty certainty,
@@ -36,7 +59,8 @@ static bool is_stuck(const struct model *model, int holder, int asker, enum cert
 		const struct model_wait *next = &model->actors[holder].waits[i];
 		if (!next->is_waiting)
 			continue;
-		has_way = leads_back(model, next, asker, certainty, seen | 1U << holder);
+		has_way = !(by_all && may_be_unseen(model, next)) &&
+			  leads_back(model, next, asker, certainty, seen | 1U << holder);
 		if (has_way != by_all)
 			break;
 	}
