@@ -78,6 +78,17 @@ static void forget_idle_names(struct server *server)
 	}
 }
 
+/* Of what is parked libfuse knows nothing. */
+static bool is_for_parked(struct server *server, const struct fuse_buf *buffer)
+{
+	struct wire_request request;
+
+	if (!wire_parse(buffer->mem, buffer->size, &request))
+		return false;
+	server->request = request.unique;
+	return request.interrupted != 0 && open_interrupt(server, request.interrupted);
+}
+
 /* Returns -EAGAIN when there is no more, 0 if there may be. */
 static int serve_burst(struct loop *loop)
 {
@@ -95,7 +106,8 @@ static int serve_burst(struct loop *loop)
 		/* The length of this request; libfuse leaves that of the buffer. */
 		struct fuse_buf request = loop->buffer;
 		request.size = (size_t)result;
-		if (recover_request(loop->server, &request))
+		if (recover_request(loop->server, &request) &&
+		    !is_for_parked(loop->server, &request))
 			fuse_session_process_buf(session, &request);
 		recover_request_done(loop->server);
 	}
@@ -104,21 +116,21 @@ static int serve_burst(struct loop *loop)
 
 static void say_who_holds(const struct handle *handle)
 {
-	const struct process *process = &handle->holder;
+	const struct process *process = &handle->held->holder;
 	char *name = relock_escape(handle->entry->name, strlen(handle->entry->name));
 	char *command = relock_escape(process->command, strlen(process->command));
 
 	if (process_has_ended(process))
 		say("%s is held by a process that has inherited it from pid %d (%s, user id %u), "
-		    "which is gone, %zu waiting",
+		    "which is gone, %u waiting",
 		    name ? name : "?", (int)process->pid, command ? command : "?",
 		    (unsigned)process->uid, handle->entry->waiter_count);
 	else if (process->pid != 0)
-		say("%s is held by pid %d (%s, user id %u), %zu waiting", name ? name : "?",
+		say("%s is held by pid %d (%s, user id %u), %u waiting", name ? name : "?",
 		    (int)process->pid, command ? command : "?", (unsigned)process->uid,
 		    handle->entry->waiter_count);
 	else
-		say("%s is held by a process out of sight (user id %u), %zu waiting",
+		say("%s is held by a process out of sight (user id %u), %u waiting",
 		    name ? name : "?", (unsigned)process->uid, handle->entry->waiter_count);
 	free(name);
 	free(command);
