@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -25,6 +26,8 @@ enum {
 	 * used again. */
 	IDLE_SECONDS = 1,
 	IDLE_MOST = 1000,
+	/* Names and handles at once, of which the memory is worth giving back. */
+	MANY = 1000,
 	/* Locks named in a message. */
 	NAMED_MOST = 10,
 	/* A second signal after this time is a first one. */
@@ -35,6 +38,7 @@ struct loop {
 	struct server *server;
 	int signals;
 	struct fuse_buf buffer;
+	size_t most; /* names and handles at once, since memory was last given back */
 	bool ending, is_orphan;
 	int64_t told; /* CLOCK_MONOTONIC; 0: never */
 };
@@ -214,6 +218,24 @@ static void take_wake(struct loop *loop)
 		fuse_session_exit(server->session);
 }
 
+static size_t count_things(const struct mount *mount)
+{
+	return mount->entries_by_id.count + mount->handles.count;
+}
+
+/* A second in which nobody has called.  What was freed goes back to the system:
+ * after many waiters or locks the allocator has more of it than it will need. */
+static void rest(struct loop *loop)
+{
+	size_t count = count_things(&loop->server->mount);
+
+	callers_forget(loop->server->callers);
+	if (loop->most >= MANY && count < loop->most / 2) {
+		(void)malloc_trim(0);
+		loop->most = count;
+	}
+}
+
 static int wait_for_work(struct loop *loop)
 {
 	struct server *server = loop->server;
@@ -222,13 +244,16 @@ static int wait_for_work(struct loop *loop)
 		{.fd = server->wake, .events = POLLIN},
 		{.fd = loop->signals, .events = POLLIN},
 	};
+	size_t things = count_things(&server->mount);
+	if (loop->most < things)
+		loop->most = things;
 	bool has_idle = !TAILQ_EMPTY(&server->mount.idle) || callers_any(server->callers);
 	int count = poll(fds, 3, has_idle ? IDLE_SECONDS * 1000 : -1);
 
 	if (count < 0 && errno != EINTR)
 		return -errno;
 	if (count == 0)
-		callers_forget(server->callers);
+		rest(loop);
 	if (fds[2].revents)
 		take_signal(loop);
 	if (fds[1].revents)
