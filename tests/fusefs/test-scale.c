@@ -7,6 +7,7 @@
  * RELOCK_TEST_NAMES=1000000 asks for it.
  */
 #include "fixture.h"
+#include "restarts.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -18,7 +19,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -33,42 +33,17 @@ enum {
 	CALLER_DESCRIPTORS = 4,
 };
 
-/* What the mount says of itself: user.relock.KEY of its folder. */
-static size_t mount_says(const struct fixture *fixture, const char *key)
-{
-	char name[64], text[64] = "";
-
-	snprintf(name, sizeof name, "user.relock.%s", key);
-	if (getxattr(fixture->daemon.mountpoint, name, text, sizeof text - 1) < 0)
-		fail_msg("%s: %s", name, strerror(errno));
-	return strtoul(text, NULL, 10);
-}
-
 /* There is no event for it; each look is a request that the daemon serves after
  * those that came before. */
 static void await_number(const struct fixture *fixture, const char *key, size_t number)
 {
 	time_t deadline = time(NULL) + PATIENCE_SECONDS;
 
-	while (mount_says(fixture, key) != number) {
+	while ((size_t)number_of_mount(fixture, key) != number) {
 		if (time(NULL) > deadline)
-			fail_msg("%s is %zu, not %zu", key, mount_says(fixture, key), number);
+			fail_msg("%s is %ld, not %zu", key, number_of_mount(fixture, key), number);
 		sched_yield();
 	}
-}
-
-static size_t count_descriptors(pid_t pid)
-{
-	char path[64];
-	size_t count = 0;
-
-	snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
-	DIR *dir = opendir(path);
-	assert_non_null(dir);
-	while (readdir(dir))
-		count++;
-	closedir(dir);
-	return count;
 }
 
 /* A number with this label, in KiB, from a file of /proc. */
@@ -292,7 +267,7 @@ static void many_locks_are_held_at_once(void **state)
 
 	struct usage before = usage_of(fixture);
 	open_many(fixture, descriptors, LOCKS);
-	assert_int_equal(mount_says(fixture, "locks"), LOCKS);
+	assert_int_equal(number_of_mount(fixture, "locks"), LOCKS);
 	assert_in_range(count_descriptors(fixture->daemon.pid), before.descriptors + LOCKS,
 			before.descriptors + LOCKS + CALLER_DESCRIPTORS);
 	assert_memory_within(fixture, &before, LOCKS * 1100 / 1024 + 1024);
@@ -351,7 +326,7 @@ static void names_used_once_are_forgotten_by_daemon_and_kernel(void **state)
 		snprintf(name, sizeof name, "name-%zu", i);
 		assert_int_equal(try_open(fixture, name, TO_HOLD), 0);
 		if (i % 1000 == 0) {
-			size_t known = mount_says(fixture, "names");
+			size_t known = (size_t)number_of_mount(fixture, "names");
 			most = known > most ? known : most;
 		}
 	}
@@ -379,7 +354,7 @@ static void a_reader_that_never_closes_is_no_burden(void **state)
 		assert_true(pread(reader, text, sizeof text - 1, 0) > 0);
 		assert_non_null(strstr(text, "state: free"));
 	}
-	assert_int_equal(mount_says(fixture, "names"), 1);
+	assert_int_equal(number_of_mount(fixture, "names"), 1);
 	assert_memory_within(fixture, &before, 1024);
 	close(reader);
 	assert_as_before(fixture, &before, 1024);
