@@ -49,7 +49,6 @@ enum { REPEATS = 300, WAITERS = 10000, LOCKS = 15000, KILLS = 8 };
 
 static char mountpoint[PATH_MAX];
 static char path[PATH_MAX + 8]; /* of the lock */
-static pid_t daemon_pid;        /* 0: there is none */
 
 static int open_lock(int flags)
 {
@@ -172,30 +171,31 @@ static double turn_hand_over(void)
 	return since(start, WAITERS);
 }
 
-/* Resident, to the page. */
+/* What the mount says of itself. */
+static long mount_says(const char *attribute)
+{
+	char text[32] = "";
+
+	if (getxattr(mountpoint, attribute, text, sizeof text - 1) < 0)
+		give_up(attribute, strerror(errno));
+	return strtol(text, NULL, 10);
+}
+
+/* Of the process that serves, resident, to the page. */
 static double daemon_memory(void)
 {
 	char name[64], line[128];
 	long kibibytes = -1;
 
-	snprintf(name, sizeof name, "/proc/%d/smaps_rollup", (int)daemon_pid);
-	FILE *file = daemon_pid ? fopen(name, "re") : NULL;
+	snprintf(name, sizeof name, "/proc/%ld/smaps_rollup", mount_says("user.relock.pid"));
+	FILE *file = fopen(name, "re");
 	if (!file)
-		give_up("memory", "there is no daemon, or it cannot be looked at");
+		give_up(name, strerror(errno));
 	while (kibibytes < 0 && fgets(line, sizeof line, file))
 		if (strncmp(line, "Rss:", 4) == 0)
 			kibibytes = strtol(line + 4, NULL, 10);
 	fclose(file);
 	return (double)kibibytes * 1024;
-}
-
-static long waiters_there(void)
-{
-	char text[32] = "";
-
-	if (getxattr(mountpoint, "user.relock.waiters", text, sizeof text - 1) < 0)
-		give_up("user.relock.waiters", strerror(errno));
-	return strtol(text, NULL, 10);
 }
 
 /* What is made at the first use of anything is no waiter's, nor a lock's. */
@@ -206,7 +206,7 @@ static double turn_memory_waiter(void)
 	double before = daemon_memory();
 
 	start_waiters();
-	while (waiters_there() < WAITERS)
+	while (mount_says("user.relock.waiters") < WAITERS)
 		sched_yield();
 	double bytes = (daemon_memory() - before) / WAITERS;
 	close(holder);
@@ -394,6 +394,7 @@ int main(int argc, char **argv)
 {
 	struct rlimit limit;
 	char line[16];
+	pid_t daemon = 0;
 
 	if (argc < 3)
 		give_up("usage", "bench-mount WORK FOLDER [DAEMON ARGUMENT...]");
@@ -401,7 +402,7 @@ int main(int argc, char **argv)
 	snprintf(mountpoint, sizeof mountpoint, "%s", argv[2]);
 	if (argc > 3) {
 		snprintf(mountpoint, sizeof mountpoint, "%s/mount-XXXXXX", argv[2]);
-		daemon_pid = start_daemon(argv + 3);
+		daemon = start_daemon(argv + 3);
 	}
 	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
 		limit.rlim_cur = limit.rlim_max;
@@ -416,7 +417,7 @@ int main(int argc, char **argv)
 		printf("%.2f\n", work->turn());
 		fflush(stdout);
 	}
-	if (daemon_pid)
-		end_daemon(daemon_pid);
+	if (daemon)
+		end_daemon(daemon);
 	return 0;
 }

@@ -278,6 +278,39 @@ static void many_locks_are_held_at_once(void **state)
 	assert_int_equal(count_names(fixture), 0);
 }
 
+/* Each lock needs a descriptor of the daemon. */
+static void at_the_limit_of_descriptors_an_open_fails_and_no_lock_is_lost(void **state)
+{
+	enum { MOST = 40, MORE = 60 };
+	const struct fixture *fixture = *state;
+	int descriptors[MORE], count = 0, error = 0;
+	char name[32];
+
+	struct usage before = usage_of(fixture);
+	const struct rlimit limit = {before.descriptors + MOST, before.descriptors + MOST};
+	assert_int_equal(prlimit(fixture->daemon.pid, RLIMIT_NOFILE, &limit, NULL), 0);
+	for (; count < MORE && error == 0; count += error == 0) {
+		snprintf(name, sizeof name, "lock-%d", count);
+		descriptors[count] = open(lock_path(fixture, name), TO_HOLD | O_CLOEXEC, 0666);
+		error = descriptors[count] < 0 ? errno : 0;
+	}
+	assert_int_equal(error, EMFILE);
+	assert_in_range(count, MOST / 2, MOST);
+	assert_int_equal(number_of_mount(fixture, "locks"), count);
+	for (int i = 0; i < count; i++)
+		assert_int_equal(write(descriptors[i], "info", 4), 4);
+	/* A waiter needs none, and the one that is free then is enough. */
+	struct opener waiter;
+	opener_start(&waiter, fixture, "lock-0", O_WRONLY);
+	await_number(fixture, "waiters", 1);
+	close(descriptors[0]);
+	assert_int_equal(peer_hear(&waiter.peer), 0);
+	opener_close(&waiter);
+	for (int i = 1; i < count; i++)
+		close(descriptors[i]);
+	assert_as_before(fixture, &before, 1024);
+}
+
 /* The size of a text is in ls -l, so each of them is made for it. */
 static void a_thousand_locks_are_listed_by_ls(void **state)
 {
@@ -485,6 +518,7 @@ int main(void)
 		CASE(waiters_of_one_lock_each_get_it_in_turn),
 		CASE(waiters_that_are_killed_leave_nothing_behind),
 		CASE(many_locks_are_held_at_once),
+		CASE(at_the_limit_of_descriptors_an_open_fails_and_no_lock_is_lost),
 		CASE(a_thousand_locks_are_listed_by_ls),
 		CASE(names_used_once_are_forgotten_by_daemon_and_kernel),
 		CASE(a_reader_that_never_closes_is_no_burden),
