@@ -366,7 +366,7 @@ static void names_used_once_are_forgotten_by_daemon_and_kernel(void **state)
 		}
 	}
 	/* Those that may be used again, and some that are on their way. */
-	assert_true(most < 10000);
+	assert_true(most < names / 2);
 	assert_as_before(fixture, &before, 1024);
 	assert_true(kernel_inodes() < inodes + names / 10);
 }
