@@ -27,7 +27,7 @@ enum {
 	IDLE_SECONDS = 1,
 	IDLE_MOST = 1000,
 	/* Names and handles at once, of which the memory is worth giving back. */
-	MANY = 1000,
+	MANY = 256,
 	/* Locks named in a message. */
 	NAMED_MOST = 10,
 	/* A second signal after this time is a first one. */
