@@ -118,7 +118,7 @@ static int break_here(fuse_req_t request, struct entry *entry)
 	struct process by;
 
 	TAILQ_FOREACH(handle, &entry->holders, in_holders)
-	if (context->uid != 0 && handle->holder.uid != context->uid)
+	if (context->uid != 0 && handle->held->holder.uid != context->uid)
 		return -EPERM;
 	process_of_thread(&by, context->pid, context->uid, context->gid);
 	(void)grant_break(&server_of(request)->mount, entry, &by);

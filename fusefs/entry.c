@@ -229,7 +229,7 @@ static int make_handle(struct handle **ret, struct mount *mount, struct entry *e
 		return -ENOMEM;
 	}
 	handle->entry = entry;
-	handle->access = access;
+	handle->access = (uint8_t)access;
 	handle->changes_seen = entry->changes;
 	LIST_INSERT_HEAD(&entry->handles, handle, in_entry);
 	entry_settle(mount, entry);
@@ -272,6 +272,23 @@ void handle_is_told(struct handle *handle)
 		handle->kept->opened_by = 0;
 }
 
+int handle_prepare_hold(struct handle *handle)
+{
+	if (!handle->held)
+		handle->held = calloc(1, sizeof *handle->held);
+	return handle->held ? 0 : -ENOMEM;
+}
+
+void handle_drop_hold(struct handle *handle)
+{
+	if (!handle->held)
+		return;
+	free(handle->held->info);
+	free(handle->held->heirs);
+	free(handle->held);
+	handle->held = NULL;
+}
+
 struct handle *handle_of_id(const struct mount *mount, uint64_t id)
 {
 	struct table_node *node = table_find(&mount->handles, id);
@@ -291,9 +308,11 @@ void handle_free(struct mount *mount, struct handle *handle)
 	ledger_remove_handle(mount->ledger, handle->kept);
 	LIST_REMOVE(handle, in_entry);
 	table_remove(&mount->handles, &handle->by_id);
-	free(handle->info);
-	free(handle->heirs);
+	handle_drop_hold(handle);
 	free(handle->text);
+	if (handle->poller)
+		LIST_REMOVE(handle->poller, in_entry);
+	free(handle->poller);
 	free(handle);
 	entry_settle(mount, entry);
 }

@@ -31,91 +31,100 @@ enum hold {
 	HOLD_BROKEN, /* it held, and somebody has taken it away: ESTALE */
 };
 
+/* What a handle has while it holds. */
+struct held {
+	struct process holder;
+	relock_lock *lock;
+	int64_t since;
+	uint64_t token;      /* 0: none */
+	char *info;          /* NULL: none */
+	struct heirs *heirs; /* see heirs.h; NULL: the holder has it, or it is not known */
+	int descriptor;      /* the holder's, where it was last seen; -1: not known */
+	uint32_t info_length;
+};
+
+/* Whom poll(2) on a handle is to wake. */
+struct poller {
+	LIST_ENTRY(poller) in_entry;
+	struct handle *handle;
+	void *poll; /* the front end's */
+};
+
+/* There are as many as there are locks and waiters, and most of them are neither
+ * read nor polled, nor hold while they wait: so what only some have is apart. */
 struct handle {
 	struct table_node by_id;
 	struct entry *entry;
 	LIST_ENTRY(handle) in_entry;
-	unsigned waiters; /* those queued that want it to hold: more than one only by flock(2) */
-	int access;       /* O_RDONLY, O_WRONLY or O_RDWR */
-	pid_t thread;     /* that opened it; 0: out of sight; see handle_is_of() */
+	TAILQ_ENTRY(handle) in_holders; /* while it HOLDS */
+	struct held *held;              /* NULL unless it HOLDS, or is about to */
 	struct ledger_handle *kept;
-
-	enum hold hold;
-	/* The rest of the hold, valid while it HOLDS. */
-	enum relock_mode mode;
-	struct process holder;
-	relock_lock *lock;
-	int64_t since;
-	uint64_t token; /* 0: none */
-	char *info;     /* NULL: none */
-	size_t info_length;
-	int descriptor;      /* the holder's, where it was last seen; -1: not known */
-	struct heirs *heirs; /* see heirs.h; NULL: the holder has it, or it is not known */
-	TAILQ_ENTRY(handle) in_holders;
-
+	struct poller *poller; /* NULL: nobody polls */
 	/* What a reader sees, from its read at offset 0 on. */
 	char *text;
 	size_t text_length;
-
-	/* poll(2): what has been seen of the entry, and whom to wake. */
-	uint64_t changes_seen;
-	void *poll; /* the front end's; NULL: nobody polls */
-	LIST_ENTRY(handle) in_pollers;
+	uint64_t changes_seen; /* of the entry, for poll(2) */
+	pid_t thread;          /* that opened it; 0: out of sight; see handle_is_of() */
+	unsigned waiters; /* those queued that want it to hold: more than one only by flock(2) */
+	uint8_t access;   /* O_RDONLY, O_WRONLY or O_RDWR */
+	enum hold hold : 8;
+	enum relock_mode mode : 8; /* while it HOLDS */
 };
 
 struct waiter {
 	TAILQ_ENTRY(waiter) in_queue;
 	struct handle *handle; /* what shall hold */
-	enum relock_mode mode;
-	bool by_open; /* an open(2) is never let wait for itself */
+	struct ledger_waiter *kept;
+	struct process process;
+	enum relock_mode mode : 8;
+	uint8_t wish, stage; /* the front end's; the wish is kept for it */
+	bool by_open;        /* an open(2) is never let wait for itself */
 	bool no_wait;
 	bool queued;
 	bool again; /* queued while another one of the same handle was */
 	bool began; /* the hold of its handle */
-	struct process process;
-	uint64_t number; /* of the request, for the ledger; 0: not kept there */
-	uint8_t wish;    /* the front end's, and kept for it */
-	struct ledger_waiter *kept;
-	void *request; /* the front end's */
 };
 
 struct entry {
 	struct table_node by_id, by_name;
-	LIST_HEAD(handle_list, handle) handles, pollers;
+	LIST_HEAD(handle_list, handle) handles;
+	LIST_HEAD(poller_list, poller) pollers;
 	/* In the order of their grant.  More than one only if all are shared. */
 	TAILQ_HEAD(holder_list, handle) holders;
 	TAILQ_HEAD(waiter_list, waiter) queue;
-	size_t waiter_count, again_count;
+	unsigned waiter_count, again_count;
 	/* See grant.c. */
 	relock_lock *in_hand;
-	enum relock_mode in_hand_mode;
 	int *in_hand_result; /* where to say how that hold ended, or NULL */
+	enum relock_mode in_hand_mode;
+	unsigned passes;
 	relock_lock *spare;
 	struct store_wait *wait;
-	unsigned passes;
 
-	unsigned pins;    /* somebody further up the stack works on it */
 	uint64_t lookups; /* what the kernel has to FORGET */
 	uint64_t changes; /* of the lock's state, for poll(2) */
 	TAILQ_ENTRY(entry) in_idle;
-	bool idle;
 	int64_t idle_since; /* CLOCK_MONOTONIC */
+	struct ledger_entry *kept;
+	unsigned pins; /* somebody further up the stack works on it */
+	bool idle;
 	/* It was there before this process: a FORGET may have been lost with the
 	 * one that had read it. */
 	bool is_restored;
-	struct ledger_entry *kept;
 	bool is_miscounted; /* perhaps: one lookup more than the kernel knows */
 	char name[];
 };
+
+struct mount;
 
 /* How a wait ends. */
 struct answers {
 	/* waiter->handle holds the lock now.  Negative: nobody is there any
 	 * more to take it; then the hold is ended, and abandoned() called. */
-	int (*granted)(struct waiter *waiter);
-	void (*abandoned)(struct waiter *waiter);
+	int (*granted)(struct mount *mount, struct waiter *waiter);
+	void (*abandoned)(struct mount *mount, struct waiter *waiter);
 	/* A negative errno; -EAGAIN for a waiter that shall not wait. */
-	void (*refused)(struct waiter *waiter, int error);
+	void (*refused)(struct mount *mount, struct waiter *waiter, int error);
 	/* The state of the lock has changed. */
 	void (*changed)(struct entry *entry);
 };
@@ -196,6 +205,10 @@ int handle_restore(struct handle **ret, struct mount *mount, struct entry *entry
 void handle_is_of(struct handle *handle, pid_t thread);
 /* Its opener has the answer. */
 void handle_is_told(struct handle *handle);
+/* It has what a hold needs: -ENOMEM if not. */
+int handle_prepare_hold(struct handle *handle);
+/* Ends that, and frees it with all that is known of the hold but its lock. */
+void handle_drop_hold(struct handle *handle);
 struct handle *handle_of_id(const struct mount *mount, uint64_t id);
 uint64_t handle_id(const struct handle *handle);
 /* Must hold nothing any more. */

@@ -106,11 +106,11 @@ static void keep_hold(struct mount *mount, const struct handle *handle)
 	if (!kept)
 		return;
 	kept->order = ++ledger_head(mount->ledger)->last_order;
-	kept->token = handle->token;
-	kept->since = handle->since;
-	kept->fd = relock_lock_fd(handle->lock);
+	kept->token = handle->held->token;
+	kept->since = handle->held->since;
+	kept->fd = relock_lock_fd(handle->held->lock);
 	kept->mode = (uint8_t)handle->mode;
-	kept->holder = handle->holder;
+	kept->holder = handle->held->holder;
 	ledger_write_order();
 	kept->hold = HOLDS;
 	ledger_write_order();
@@ -128,12 +128,13 @@ static void keep_mode(const struct handle *handle, enum relock_mode mode)
 {
 	if (!handle->kept)
 		return;
-	handle->kept->token = handle->token;
+	handle->kept->token = handle->held->token;
 	ledger_write_order();
 	handle->kept->mode = (uint8_t)mode;
 	ledger_write_order();
 }
 
+/* The handle is prepared for it. */
 static void begin_hold(struct mount *mount, struct waiter *waiter, relock_lock *lock)
 {
 	struct handle *handle = waiter->handle;
@@ -142,12 +143,13 @@ static void begin_hold(struct mount *mount, struct waiter *waiter, relock_lock *
 	waiter->began = true;
 	handle->hold = HOLDS;
 	handle->mode = waiter->mode;
-	handle->holder = waiter->process;
-	handle->descriptor = -1;
-	handle->lock = lock;
-	handle->since = now();
-	if (relock_token(lock, &handle->token) < 0)
-		handle->token = 0;
+	*handle->held = (struct held){
+		.holder = waiter->process,
+		.lock = lock,
+		.since = now(),
+		.descriptor = -1,
+	};
+	(void)relock_token(lock, &handle->held->token);
 	keep_hold(mount, handle);
 	TAILQ_INSERT_TAIL(&entry->holders, handle, in_holders);
 	mount->held_count++;
@@ -160,16 +162,11 @@ static void begin_hold(struct mount *mount, struct waiter *waiter, relock_lock *
 static void end_hold(struct mount *mount, struct handle *handle, enum hold after, int *ret_result)
 {
 	struct entry *entry = handle->entry;
-	relock_lock *lock = handle->lock;
+	relock_lock *lock = handle->held->lock;
 
 	handle->hold = after;
 	keep_end_of_hold(handle);
-	handle->lock = NULL;
-	free(handle->info);
-	handle->info = NULL;
-	handle->info_length = 0;
-	free(handle->heirs);
-	handle->heirs = NULL;
+	handle_drop_hold(handle);
 	TAILQ_REMOVE(&entry->holders, handle, in_holders);
 	mount->held_count--;
 	if (entry_is_held(entry) || entry->in_hand) {
@@ -273,7 +270,9 @@ static int pass_on(struct mount *mount, struct waiter *next)
 	struct relock_request request;
 
 	describe(mount, next, &holder, &request);
-	int result = relock_pass(entry->in_hand, &request);
+	int result = handle_prepare_hold(next->handle);
+	if (result == 0)
+		result = relock_pass(entry->in_hand, &request);
 	if (result < 0)
 		return result;
 	relock_lock *lock = entry->in_hand;
@@ -291,12 +290,15 @@ static int take(struct mount *mount, struct waiter *waiter)
 	struct relock_request request;
 	relock_lock *lock;
 
-	int result = take_handle_of_store(mount, entry, &lock);
+	int result = handle_prepare_hold(waiter->handle);
+	if (result == 0)
+		result = take_handle_of_store(mount, entry, &lock);
 	if (result < 0)
 		return result;
 	describe(mount, waiter, &holder, &request);
 	result = relock_acquire(lock, &request);
 	if (result < 0) {
+		handle_drop_hold(waiter->handle);
 		put_handle_of_store(entry, lock);
 		return result;
 	}
@@ -314,8 +316,8 @@ static int converted(struct mount *mount, struct handle *handle, enum relock_mod
 	if (result < 0)
 		return result;
 	handle->mode = mode;
-	if (mode == RELOCK_SHARED || relock_token(handle->lock, &handle->token) < 0)
-		handle->token = 0;
+	if (mode == RELOCK_SHARED || relock_token(handle->held->lock, &handle->held->token) < 0)
+		handle->held->token = 0;
 	changed(mount, handle->entry);
 	return 0;
 }
@@ -324,7 +326,7 @@ static int downgrade(struct mount *mount, struct handle *handle)
 {
 	/* In the ledger first: who is taken up as shared becomes it. */
 	keep_mode(handle, RELOCK_SHARED);
-	int result = relock_convert(handle->lock, RELOCK_SHARED, 0);
+	int result = relock_convert(handle->held->lock, RELOCK_SHARED, 0);
 	if (result < 0)
 		keep_mode(handle, RELOCK_EXCLUSIVE);
 	return converted(mount, handle, RELOCK_SHARED, result);
@@ -337,7 +339,7 @@ static int upgrade(struct mount *mount, struct handle *handle)
 	if (TAILQ_FIRST(&entry->holders) != handle || TAILQ_NEXT(handle, in_holders))
 		return -EAGAIN;
 	int result = converted(mount, handle, RELOCK_EXCLUSIVE,
-			       relock_convert(handle->lock, RELOCK_EXCLUSIVE, 0));
+			       relock_convert(handle->held->lock, RELOCK_EXCLUSIVE, 0));
 	if (result == 0)
 		keep_mode(handle, RELOCK_EXCLUSIVE);
 	return result;
@@ -389,7 +391,7 @@ static int serve(struct mount *mount, struct waiter *waiter)
 static struct ledger_waiter *keep_waiter(struct mount *mount, const struct waiter *waiter)
 {
 	return ledger_add_waiter(mount->ledger, &(struct ledger_waiter){
-							.request = waiter->number,
+							.request = ledger_request(mount->ledger),
 							.handle = handle_id(waiter->handle),
 							.mode = (uint8_t)waiter->mode,
 							.by_open = waiter->by_open,
@@ -427,11 +429,11 @@ static void leave_queue(struct mount *mount, struct waiter *waiter)
 static void answer(struct mount *mount, struct waiter *waiter, int result)
 {
 	if (result < 0) {
-		mount->answers->refused(waiter, result);
-	} else if (mount->answers->granted(waiter) < 0) {
+		mount->answers->refused(mount, waiter, result);
+	} else if (mount->answers->granted(mount, waiter) < 0) {
 		if (waiter->began)
 			end_hold(mount, waiter->handle, HOLDS_NOTHING, NULL);
-		mount->answers->abandoned(waiter);
+		mount->answers->abandoned(mount, waiter);
 	}
 }
 
@@ -529,7 +531,7 @@ static bool waits_for_itself(const struct mount *mount, const struct waiter *wai
 	const struct handle *handle;
 
 	TAILQ_FOREACH(handle, &entry->holders, in_holders)
-	if (process_is_same(&handle->holder, &waiter->process) &&
+	if (process_is_same(&handle->held->holder, &waiter->process) &&
 	    process_is_single_threaded(&waiter->process) &&
 	    process_has_open(&waiter->process, mount->device, entry_id(entry)))
 		return true;
@@ -642,7 +644,7 @@ bool grant_break(struct mount *mount, struct entry *entry, const struct process 
 
 	keep_break(mount);
 	TAILQ_FOREACH(handle, &entry->holders, in_holders)
-	(void)relock_mark_broken(handle->lock, by->pid, by->uid, by->command);
+	(void)relock_mark_broken(handle->held->lock, by->pid, by->uid, by->command);
 	bool broken = break_holders(mount, entry);
 
 	if (broken)
@@ -656,7 +658,7 @@ int grant_check(struct mount *mount, struct handle *handle)
 		return -ESTALE;
 	if (handle->hold != HOLDS)
 		return -EPERM;
-	int result = relock_check(handle->lock);
+	int result = relock_check(handle->held->lock);
 	if (is_lost(result))
 		return lose(mount, handle);
 	return result;
@@ -674,15 +676,15 @@ int grant_set_info(struct mount *mount, struct handle *handle, const void *info,
 		return -ENOMEM;
 	if (copy)
 		memcpy(copy, info, length);
-	result = relock_set_info(handle->lock, info, length);
+	result = relock_set_info(handle->held->lock, info, length);
 	/* A lock without a record can be looked at in the mount all the same. */
 	if (result < 0 && result != -ENODATA) {
 		free(copy);
 		return is_lost(result) ? lose(mount, handle) : result;
 	}
-	free(handle->info);
-	handle->info = copy;
-	handle->info_length = length;
+	free(handle->held->info);
+	handle->held->info = copy;
+	handle->held->info_length = (uint32_t)length;
 	changed(mount, handle->entry);
 	return 0;
 }
@@ -707,10 +709,10 @@ static void take_up_info(struct handle *handle)
 	char *info;
 	size_t length;
 
-	if (relock_info(handle->lock, &info, &length) < 0)
+	if (relock_info(handle->held->lock, &info, &length) < 0)
 		return;
-	handle->info = info;
-	handle->info_length = length;
+	handle->held->info = info;
+	handle->held->info_length = (uint32_t)length;
 }
 
 int grant_restore_hold(struct mount *mount, struct handle *handle)
@@ -722,23 +724,29 @@ int grant_restore_hold(struct mount *mount, struct handle *handle)
 	relock_lock *lock;
 
 	describe(mount, &waiter, &holder, &request);
-	int result = relock_lock_open(&lock, mount->store, handle->entry->name);
+	int result = handle_prepare_hold(handle);
+	if (result == 0)
+		result = relock_lock_open(&lock, mount->store, handle->entry->name);
 	if (result == 0) {
 		result = relock_adopt(lock, kept->fd, &request);
 		if (result < 0)
 			relock_lock_close(lock);
 	}
 	if (result < 0) {
+		handle_drop_hold(handle);
 		handle->hold = HOLD_BROKEN;
 		keep_end_of_hold(handle);
 		return result;
 	}
 	handle->hold = HOLDS;
 	handle->mode = kept->mode;
-	handle->holder = kept->holder;
-	handle->since = kept->since;
-	handle->token = kept->mode == RELOCK_SHARED ? 0 : kept->token;
-	handle->lock = lock;
+	*handle->held = (struct held){
+		.holder = kept->holder,
+		.lock = lock,
+		.since = kept->since,
+		.token = kept->mode == RELOCK_SHARED ? 0 : kept->token,
+		.descriptor = -1,
+	};
 	take_up_info(handle);
 	TAILQ_INSERT_TAIL(&handle->entry->holders, handle, in_holders);
 	mount->held_count++;

@@ -61,10 +61,10 @@ struct heir_search *heir_search_new(const struct mount *mount, const struct entr
 	     handle && search->hold_count < HOLDS_MOST; handle = TAILQ_NEXT(handle, in_holders))
 		search->holds[search->hold_count++] = (struct sought){
 			.handle = handle_id(handle),
-			.process = handle->holder,
+			.process = handle->held->holder,
 			.thread = handle->thread,
 			.access = handle->access,
-			.descriptor = handle->descriptor,
+			.descriptor = handle->held->descriptor,
 		};
 	for (const struct handle *handle = LIST_FIRST(&entry->handles);
 	     handle && search->other_count < OTHERS_MOST; handle = LIST_NEXT(handle, in_entry))
@@ -375,10 +375,10 @@ void heir_search_finish(const struct mount *mount, struct heir_search *search)
 		struct handle *handle = handle_of_id(mount, hold->handle);
 		/* It may have given the lock back meanwhile, and others may hold. */
 		if (handle && handle->hold == HOLDS &&
-		    process_is_same(&handle->holder, &hold->process)) {
-			free(handle->heirs);
-			handle->heirs = hold->heirs;
-			handle->descriptor = hold->descriptor;
+		    process_is_same(&handle->held->holder, &hold->process)) {
+			free(handle->held->heirs);
+			handle->held->heirs = hold->heirs;
+			handle->held->descriptor = hold->descriptor;
 			hold->heirs = NULL;
 		}
 		free(hold->heirs);

@@ -9,16 +9,20 @@
 #include <unistd.h>
 
 /*
- * The memory is a head and four tables.  Pages come into being when they are
+ * The memory is a head and five tables.  Pages come into being when they are
  * touched: a table has room for more than there can be, and costs what was ever
  * in use at once.
  */
-enum { ENTRIES, HANDLES, WAITERS, ERRANDS, TABLES };
+enum { ENTRIES, LONG_ENTRIES, HANDLES, WAITERS, ERRANDS, TABLES };
 enum { HEAD_SIZE = 32768, SLOTS_MAX = 1 << 20 };
 _Static_assert(sizeof(struct ledger_head) <= HEAD_SIZE, "the head's room");
+_Static_assert(sizeof(struct ledger_entry) + RELOCK_NAME_MAX + sizeof ".history/" <=
+		       LEDGER_LONG_ENTRY_SIZE,
+	       "a name's room");
 
 static const size_t slot_sizes[TABLES] = {
-	[ENTRIES] = sizeof(struct ledger_entry),
+	[ENTRIES] = LEDGER_ENTRY_SIZE,
+	[LONG_ENTRIES] = LEDGER_LONG_ENTRY_SIZE,
 	[HANDLES] = sizeof(struct ledger_handle),
 	[WAITERS] = sizeof(struct ledger_waiter),
 	[ERRANDS] = sizeof(struct ledger_errand),
@@ -216,13 +220,13 @@ static void *next(struct ledger *ledger, int table, void *slot)
 
 struct ledger_entry *ledger_add_entry(struct ledger *ledger, uint64_t id, const char *name)
 {
-	struct ledger_entry *slot = add(ledger, ENTRIES);
+	size_t size = sizeof(struct ledger_entry) + strlen(name) + 1;
+	struct ledger_entry *slot = add(ledger, size <= LEDGER_ENTRY_SIZE ? ENTRIES : LONG_ENTRIES);
 
 	if (!slot)
 		return NULL;
 	slot->lookups = 0;
-	strncpy(slot->name, name, sizeof slot->name - 1);
-	slot->name[sizeof slot->name - 1] = '\0';
+	memcpy(slot->name, name, strlen(name) + 1);
 	count_as(slot, id);
 	return slot;
 }
@@ -269,9 +273,16 @@ struct ledger_errand *ledger_add_errand(struct ledger *ledger, bool is_break)
 	return slot;
 }
 
+static int table_of_entry(const struct ledger *ledger, const struct ledger_entry *slot)
+{
+	return (const unsigned char *)slot < ledger->tables[LONG_ENTRIES].base ? ENTRIES
+									       : LONG_ENTRIES;
+}
+
 void ledger_remove_entry(struct ledger *ledger, struct ledger_entry *slot)
 {
-	take_out(ledger, ENTRIES, slot);
+	if (slot)
+		take_out(ledger, table_of_entry(ledger, slot), slot);
 }
 
 void ledger_remove_handle(struct ledger *ledger, struct ledger_handle *slot)
@@ -291,7 +302,10 @@ void ledger_remove_errand(struct ledger *ledger, struct ledger_errand *slot)
 
 struct ledger_entry *ledger_next_entry(struct ledger *ledger, struct ledger_entry *slot)
 {
-	return next(ledger, ENTRIES, slot);
+	int table = ledger && slot ? table_of_entry(ledger, slot) : ENTRIES;
+	struct ledger_entry *found = next(ledger, table, slot);
+
+	return found || table == LONG_ENTRIES ? found : next(ledger, LONG_ENTRIES, NULL);
 }
 
 struct ledger_handle *ledger_next_handle(struct ledger *ledger, struct ledger_handle *slot)

@@ -31,17 +31,19 @@
 enum {
 	/* Of the structures below, in any way: who finds another number leaves
 	 * the mount to the program that wrote it. */
-	LEDGER_LAYOUT = 1,
+	LEDGER_LAYOUT = 2,
 	LEDGER_FIRST_REQUEST_MAX = 256,
 	LEDGER_PROMISES = 64,
-	/* ".history/" and a name. */
-	LEDGER_NAME_SIZE = RELOCK_NAME_MAX + 17,
+	/* With room for a name, with its NUL: for most, and for all (".history/"
+	 * and a name). */
+	LEDGER_ENTRY_SIZE = 64,
+	LEDGER_LONG_ENTRY_SIZE = 288,
 };
 
 struct ledger_entry {
 	uint64_t id; /* 0: the slot is free; the same below */
 	uint64_t lookups;
-	char name[LEDGER_NAME_SIZE];
+	char name[];
 };
 
 struct ledger_handle {

@@ -54,8 +54,8 @@ static uid_t unknown_user(const struct entry *entry)
 	const struct handle *handle;
 
 	TAILQ_FOREACH(handle, &entry->holders, in_holders)
-	if (!user_is_known(handle->holder.uid))
-		return handle->holder.uid;
+	if (!user_is_known(handle->held->holder.uid))
+		return handle->held->holder.uid;
 	return NO_USER;
 }
 
@@ -192,9 +192,9 @@ static struct stat attributes_of(const struct server *server, const struct entry
 	};
 
 	if (holder) {
-		attributes.st_uid = holder->holder.uid;
-		attributes.st_gid = holder->holder.gid;
-		attributes.st_mtim = time_of(holder->since);
+		attributes.st_uid = holder->held->holder.uid;
+		attributes.st_gid = holder->held->holder.gid;
+		attributes.st_mtim = time_of(holder->held->since);
 		attributes.st_atim = attributes.st_ctim = attributes.st_mtim;
 	}
 	return attributes;

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -25,6 +26,8 @@ enum {
 	 * used again. */
 	IDLE_SECONDS = 1,
 	IDLE_MOST = 1000,
+	/* Names and handles at once, of which the memory is worth giving back. */
+	MANY = 256,
 	/* Locks named in a message. */
 	NAMED_MOST = 10,
 	/* A second signal after this time is a first one. */
@@ -35,6 +38,7 @@ struct loop {
 	struct server *server;
 	int signals;
 	struct fuse_buf buffer;
+	size_t most; /* names and handles at once, since memory was last given back */
 	bool ending, is_orphan;
 	int64_t told; /* CLOCK_MONOTONIC; 0: never */
 };
@@ -78,6 +82,17 @@ static void forget_idle_names(struct server *server)
 	}
 }
 
+/* Of what is parked libfuse knows nothing. */
+static bool is_for_parked(struct server *server, const struct fuse_buf *buffer)
+{
+	struct wire_request request;
+
+	if (!wire_parse(buffer->mem, buffer->size, &request))
+		return false;
+	server->request = request.unique;
+	return request.interrupted != 0 && open_interrupt(server, request.interrupted);
+}
+
 /* Returns -EAGAIN when there is no more, 0 if there may be. */
 static int serve_burst(struct loop *loop)
 {
@@ -95,7 +110,8 @@ static int serve_burst(struct loop *loop)
 		/* The length of this request; libfuse leaves that of the buffer. */
 		struct fuse_buf request = loop->buffer;
 		request.size = (size_t)result;
-		if (recover_request(loop->server, &request))
+		if (recover_request(loop->server, &request) &&
+		    !is_for_parked(loop->server, &request))
 			fuse_session_process_buf(session, &request);
 		recover_request_done(loop->server);
 	}
@@ -104,21 +120,21 @@ static int serve_burst(struct loop *loop)
 
 static void say_who_holds(const struct handle *handle)
 {
-	const struct process *process = &handle->holder;
+	const struct process *process = &handle->held->holder;
 	char *name = relock_escape(handle->entry->name, strlen(handle->entry->name));
 	char *command = relock_escape(process->command, strlen(process->command));
 
 	if (process_has_ended(process))
 		say("%s is held by a process that has inherited it from pid %d (%s, user id %u), "
-		    "which is gone, %zu waiting",
+		    "which is gone, %u waiting",
 		    name ? name : "?", (int)process->pid, command ? command : "?",
 		    (unsigned)process->uid, handle->entry->waiter_count);
 	else if (process->pid != 0)
-		say("%s is held by pid %d (%s, user id %u), %zu waiting", name ? name : "?",
+		say("%s is held by pid %d (%s, user id %u), %u waiting", name ? name : "?",
 		    (int)process->pid, command ? command : "?", (unsigned)process->uid,
 		    handle->entry->waiter_count);
 	else
-		say("%s is held by a process out of sight (user id %u), %zu waiting",
+		say("%s is held by a process out of sight (user id %u), %u waiting",
 		    name ? name : "?", (unsigned)process->uid, handle->entry->waiter_count);
 	free(name);
 	free(command);
@@ -202,6 +218,24 @@ static void take_wake(struct loop *loop)
 		fuse_session_exit(server->session);
 }
 
+static size_t count_things(const struct mount *mount)
+{
+	return mount->entries_by_id.count + mount->handles.count;
+}
+
+/* A second in which nobody has called.  What was freed goes back to the system:
+ * after many waiters or locks the allocator has more of it than it will need. */
+static void rest(struct loop *loop)
+{
+	size_t count = count_things(&loop->server->mount);
+
+	callers_forget(loop->server->callers);
+	if (loop->most >= MANY && count < loop->most / 2) {
+		(void)malloc_trim(0);
+		loop->most = count;
+	}
+}
+
 static int wait_for_work(struct loop *loop)
 {
 	struct server *server = loop->server;
@@ -210,13 +244,16 @@ static int wait_for_work(struct loop *loop)
 		{.fd = server->wake, .events = POLLIN},
 		{.fd = loop->signals, .events = POLLIN},
 	};
+	size_t things = count_things(&server->mount);
+	if (loop->most < things)
+		loop->most = things;
 	bool has_idle = !TAILQ_EMPTY(&server->mount.idle) || callers_any(server->callers);
 	int count = poll(fds, 3, has_idle ? IDLE_SECONDS * 1000 : -1);
 
 	if (count < 0 && errno != EINTR)
 		return -errno;
 	if (count == 0)
-		callers_forget(server->callers);
+		rest(loop);
 	if (fds[2].revents)
 		take_signal(loop);
 	if (fds[1].revents)

@@ -6,13 +6,17 @@
  * A parked request is answered EINTR as soon as the kernel says that a signal
  * has come: a waiter that ignores it cannot even be killed.
  *
+ * Of a parked request only its number is kept, and it is answered by that
+ * (wire.h): what libfuse has for a request is more than all that the mount has
+ * to know of a waiter.  So libfuse is told that it needs no answer, and does not
+ * know whom the INTERRUPT is about that may come for it: see open_interrupt().
+ *
  * A hold ends with RELEASE and nothing else, matched by the number of the
  * handle: FLUSH comes for each close of each duplicate, also before the last
  * write, and is answered ENOSYS, upon which the kernel sends no more of them.
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <sys/file.h>
 
@@ -21,29 +25,35 @@
 #include "history.h"
 #include "promise.h"
 #include "server.h"
+#include "wire.h"
 
 enum wish { BY_OPEN, BY_CREATE, BY_FLOCK };
 
+/* A waiter is first in hand, then parked.  After another process has served the
+ * mount it is missing until its request has come again. */
+enum stage { IN_HAND, PARKED, MISSING };
+
 struct parked {
 	struct waiter waiter;
-	struct server *server;
-	struct fuse_file_info info;
-	pid_t thread;
-	uid_t uid;
-	struct table_node by_number; /* until its request comes again */
+	union {
+		/* In hand */
+		struct {
+			fuse_req_t request;
+			struct fuse_file_info *info;
+		};
+		/* Parked, or missing: then without LEDGER_RESENT. */
+		struct table_node by_number;
+	};
 };
-
-static void poll_forget(struct handle *handle)
-{
-	LIST_REMOVE(handle, in_pollers);
-	handle->poll = NULL;
-	if (handle->kept)
-		handle->kept->poll = 0;
-}
 
 static struct parked *parked_of(struct waiter *waiter)
 {
 	return (struct parked *)(void *)((char *)waiter - offsetof(struct parked, waiter));
+}
+
+static int session_descriptor(const struct server *server)
+{
+	return fuse_session_fd(server->session);
 }
 
 /* direct_io: the page cache would go on showing the text of an hour ago. */
@@ -69,105 +79,149 @@ static int reply_create(fuse_req_t request, struct server *server, struct handle
 	return result;
 }
 
-static int granted(struct waiter *waiter)
+static int say_granted(struct server *server, struct parked *parked)
 {
-	struct parked *parked = parked_of(waiter);
-	int result;
+	struct handle *handle = parked->waiter.handle;
 
 	switch (parked->waiter.wish) {
 	case BY_CREATE:
-		result = reply_create(waiter->request, parked->server, waiter->handle,
-				      &parked->info);
-		break;
+		return reply_create(parked->request, server, handle, parked->info);
 	case BY_OPEN:
-		describe_open(&parked->info, waiter->handle);
-		result = fuse_reply_open(waiter->request, &parked->info);
-		break;
+		describe_open(parked->info, handle);
+		return fuse_reply_open(parked->request, parked->info);
 	default:
-		result = -fuse_reply_err(waiter->request, 0);
-		break;
+		return -fuse_reply_err(parked->request, 0);
 	}
+}
+
+static int say_granted_to_parked(const struct server *server, const struct parked *parked)
+{
+	const struct handle *handle = parked->waiter.handle;
+	struct fuse_file_info info = {0};
+
+	if (parked->waiter.wish == BY_FLOCK)
+		return wire_answer(session_descriptor(server), parked->by_number.key, 0);
+	describe_open(&info, handle);
+	return wire_answer_open(session_descriptor(server), parked->by_number.key, info.fh,
+				info.direct_io);
+}
+
+static void free_parked(struct server *server, struct parked *parked)
+{
+	if (parked->waiter.stage == PARKED)
+		table_remove(&server->parked, &parked->by_number);
+	else if (parked->waiter.stage == MISSING)
+		table_remove(&server->missing, &parked->by_number);
+	free(parked);
+}
+
+static int granted(struct mount *mount, struct waiter *waiter)
+{
+	struct server *server = server_of_mount(mount);
+	struct parked *parked = parked_of(waiter);
+
+	int result = waiter->stage == IN_HAND ? say_granted(server, parked)
+					      : say_granted_to_parked(server, parked);
 	if (result < 0)
 		return result;
 	handle_is_told(waiter->handle);
-	free(parked);
+	free_parked(server, parked);
 	return 0;
 }
 
-static void abandoned(struct waiter *waiter)
+static void abandoned(struct mount *mount, struct waiter *waiter)
 {
-	struct parked *parked = parked_of(waiter);
-
-	if (parked->waiter.wish != BY_FLOCK)
-		handle_free(&parked->server->mount, waiter->handle);
-	free(parked);
+	if (waiter->wish != BY_FLOCK)
+		handle_free(mount, waiter->handle);
+	free_parked(server_of_mount(mount), parked_of(waiter));
 }
 
 /* A lock that is taken, to one who must not wait for it. */
-static int answer_taken(const struct parked *parked)
+static int answer_taken(const struct server *server, const struct parked *parked)
 {
+	const struct process *process = &parked->waiter.process;
 	const struct entry *entry = parked->waiter.handle->entry;
 
 	if (parked->waiter.wish != BY_CREATE)
 		return -EAGAIN;
-	if (parked->info.flags & O_EXCL)
+	if (parked->info->flags & O_EXCL)
 		return -EEXIST;
-	if (parked->info.flags & O_NONBLOCK)
+	if (parked->info->flags & O_NONBLOCK)
 		return -EAGAIN;
 	/* Made already by a process that was killed before it could answer, it
 	 * is refused once. */
-	(void)(promise_make(parked->server->promises, parked->thread, parked->uid, entry->name) ||
-	       promise_make(parked->server->promises, parked->thread, parked->uid, entry->name));
+	(void)(promise_make(server->promises, process->thread, process->uid, entry->name) ||
+	       promise_make(server->promises, process->thread, process->uid, entry->name));
 	return -ESTALE;
 }
 
 /* The handle goes first: one that is still there belongs to a request that will
  * come again, or has been granted. */
-static void refused(struct waiter *waiter, int error)
+static void refused(struct mount *mount, struct waiter *waiter, int error)
 {
+	struct server *server = server_of_mount(mount);
 	struct parked *parked = parked_of(waiter);
-	fuse_req_t request = waiter->request;
+	fuse_req_t request = waiter->stage == IN_HAND ? parked->request : NULL;
+	uint64_t number = request ? 0 : parked->by_number.key;
 
-	int answer = error == -EAGAIN                  ? answer_taken(parked)
-		     : parked->waiter.wish == BY_FLOCK ? holder_error(error)
-						       : plain_error(error);
-	abandoned(waiter);
-	fuse_reply_err(request, -answer);
-}
-
-static void changed(struct entry *entry)
-{
-	struct handle *handle;
-
-	while ((handle = LIST_FIRST(&entry->pollers))) {
-		struct fuse_pollhandle *poll = handle->poll;
-		poll_forget(handle);
-		fuse_lowlevel_notify_poll(poll);
-		fuse_pollhandle_destroy(poll);
-	}
+	int answer = error == -EAGAIN           ? answer_taken(server, parked)
+		     : waiter->wish == BY_FLOCK ? holder_error(error)
+						: plain_error(error);
+	abandoned(mount, waiter);
+	if (request)
+		fuse_reply_err(request, -answer);
+	else
+		(void)wire_answer(session_descriptor(server), number, answer);
 }
 
 const struct answers open_answers = {
 	.granted = granted,
 	.abandoned = abandoned,
 	.refused = refused,
-	.changed = changed,
+	.changed = poll_wake,
 };
 
-/* libfuse calls this in the session thread, from within the processing of an
- * INTERRUPT, for requests that have not been answered. */
-static void interrupted(fuse_req_t request, void *argument)
+static struct parked *find_parked(const struct table *table, uint64_t number)
 {
-	struct parked *parked = argument;
+	struct table_node *node = table_find(table, number);
 
-	grant_withdraw(&parked->server->mount, &parked->waiter);
-	refused(&parked->waiter, -EINTR);
+	return node ? TABLE_OWNER(node, struct parked, by_number) : NULL;
+}
+
+bool open_interrupt(struct server *server, uint64_t number)
+{
+	struct parked *parked = find_parked(&server->parked, number);
+
+	if (!parked)
+		return false;
+	grant_withdraw(&server->mount, &parked->waiter);
+	refused(&server->mount, &parked->waiter, -EINTR);
+	return true;
+}
+
+/* From now on it goes by its number: of the request libfuse shall know nothing
+ * more. */
+static void park(struct server *server, struct parked *parked, fuse_req_t request)
+{
+	if (parked->waiter.stage == MISSING)
+		table_remove(&server->missing, &parked->by_number);
+	int result = table_add(&server->parked, &parked->by_number, server->request);
+	if (result < 0) {
+		/* Not even the table's first buckets can be had. */
+		parked->waiter.stage = IN_HAND;
+		parked->request = request;
+		grant_withdraw(&server->mount, &parked->waiter);
+		refused(&server->mount, &parked->waiter, result);
+		return;
+	}
+	parked->waiter.stage = PARKED;
+	fuse_reply_none(request);
 }
 
 /* Answers the request, or parks it.  The handle is the request's own if it is
  * to be made by it. */
 static void ask(fuse_req_t request, enum wish wish, struct handle *handle, enum relock_mode mode,
-		const struct fuse_file_info *info, bool no_wait)
+		struct fuse_file_info *info, bool no_wait)
 {
 	const struct fuse_ctx *context = fuse_req_ctx(request);
 	struct server *server = server_of(request);
@@ -179,40 +233,29 @@ static void ask(fuse_req_t request, enum wish wish, struct handle *handle, enum 
 		fuse_reply_err(request, ENOMEM);
 		return;
 	}
-	parked->server = server;
-	parked->info = *info;
-	parked->thread = context->pid;
-	parked->uid = context->uid;
+	parked->request = request;
+	parked->info = info;
 	parked->waiter = (struct waiter){
 		.handle = handle,
 		.mode = mode,
 		.by_open = wish != BY_FLOCK,
 		.no_wait = no_wait,
-		.number = ledger_request(server->mount.ledger),
 		.wish = (uint8_t)wish,
-		.request = request,
+		.stage = IN_HAND,
 	};
 	if (wish != BY_FLOCK)
 		handle_is_of(handle, context->pid);
 	callers_find(server->callers, &parked->waiter.process, context->pid, context->uid,
 		     context->gid);
 	if (grant_request(&server->mount, &parked->waiter))
-		fuse_req_interrupt_func(request, interrupted, parked);
+		park(server, parked, request);
 }
 
 /*
  * After another process has served the mount.  Those that were parked stand in
- * the queue before their requests have come again: `request` is NULL until
- * then.  A handle whose opener may not have been told of it is here for the
- * case that its request comes again, too.
+ * the queue before their requests have come again.  A handle whose opener may not have been told of
+ * it is here for the case that its request comes again, too.
  */
-
-static struct parked *parked_of_number(struct server *server, uint64_t number)
-{
-	struct table_node *node = table_find(&server->parked, number);
-
-	return node ? TABLE_OWNER(node, struct parked, by_number) : NULL;
-}
 
 static struct handle *untold_handle(struct mount *mount, uint64_t number)
 {
@@ -230,21 +273,18 @@ int open_restore(struct server *server, struct ledger_waiter *kept, struct handl
 
 	if (!parked)
 		return -ENOMEM;
-	int result = table_add(&server->parked, &parked->by_number, kept->request);
+	int result = table_add(&server->missing, &parked->by_number, kept->request);
 	if (result < 0) {
 		free(parked);
 		return result;
 	}
-	parked->server = server;
-	parked->thread = kept->process.thread;
-	parked->uid = kept->process.uid;
 	parked->waiter = (struct waiter){
 		.handle = handle,
 		.mode = kept->mode,
 		.by_open = kept->by_open,
 		.process = kept->process,
-		.number = kept->request,
 		.wish = kept->wish,
+		.stage = MISSING,
 		.kept = kept,
 	};
 	grant_restore_waiter(&server->mount, &parked->waiter);
@@ -283,11 +323,12 @@ static bool open_resume(fuse_req_t request, const struct fuse_file_info *info, e
 	if (!server->mount.is_recovering)
 		return false;
 	uint64_t number = ledger_request(server->mount.ledger);
-	if ((parked = parked_of_number(server, number))) {
-		table_remove(&server->parked, &parked->by_number);
-		parked->info = *info;
-		parked->waiter.request = request;
-		fuse_req_interrupt_func(request, interrupted, parked);
+	parked = find_parked(&server->missing, number);
+	if (parked) {
+		bool is_interrupted = fuse_req_interrupted(request);
+		park(server, parked, request);
+		if (is_interrupted)
+			(void)open_interrupt(server, server->request);
 		return true;
 	}
 	handle = wish == BY_FLOCK ? NULL : untold_handle(&server->mount, number);
@@ -297,17 +338,16 @@ static bool open_resume(fuse_req_t request, const struct fuse_file_info *info, e
 	return tell(request, server, handle, &answer, wish == BY_CREATE);
 }
 
-static void drop_parked(struct server *server)
+static void drop_missing(struct server *server)
 {
 	struct table_node *node;
 
-	while ((node = table_next(&server->parked, NULL))) {
+	while ((node = table_next(&server->missing, NULL))) {
 		struct parked *parked = TABLE_OWNER(node, struct parked, by_number);
-		table_remove(&server->parked, node);
 		grant_withdraw(&server->mount, &parked->waiter);
-		abandoned(&parked->waiter);
+		abandoned(&server->mount, &parked->waiter);
 	}
-	table_free(&server->parked);
+	table_free(&server->missing);
 }
 
 /* Who waits for an answer is not in execve(2), and of others only what the
@@ -347,7 +387,7 @@ static void settle_untold(struct server *server)
 
 void open_recovered(struct server *server)
 {
-	drop_parked(server);
+	drop_missing(server);
 	settle_untold(server);
 }
 
@@ -440,7 +480,7 @@ void open_open(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info)
 	end_promise(request, entry);
 	if (open_resume(request, info, BY_OPEN))
 		return;
-	/* libfuse would call interrupted() from within ask() */
+	/* The INTERRUPT has come before it. */
 	if (fuse_req_interrupted(request)) {
 		fuse_reply_err(request, EINTR);
 		return;
@@ -502,10 +542,7 @@ void open_release(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info
 	struct handle *handle = handle_of_id(&server->mount, info->fh);
 
 	if (handle) {
-		if (handle->poll) {
-			fuse_pollhandle_destroy(handle->poll);
-			poll_forget(handle);
-		}
+		poll_forget(handle);
 		(void)grant_release(&server->mount, handle);
 		handle_free(&server->mount, handle);
 	}
@@ -522,7 +559,7 @@ static void unlock(fuse_req_t request, struct handle *handle)
 
 /* A holder wants another mode. */
 static void convert(fuse_req_t request, struct handle *handle, enum relock_mode mode,
-		    const struct fuse_file_info *info, bool no_wait)
+		    struct fuse_file_info *info, bool no_wait)
 {
 	struct mount *mount = &server_of(request)->mount;
 	int result = 0;
@@ -593,42 +630,4 @@ void open_setlk(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info, 
 	const struct handle *handle = handle_of_id(&server_of(request)->mount, info->fh);
 
 	fuse_reply_err(request, covers(handle, lock->l_type) ? 0 : EOPNOTSUPP);
-}
-
-/*
- * poll(2): a descriptor is ready when the lock's state has changed since its
- * text was last read from the start; like /proc/mounts, by POLLPRI too, which
- * says that it is this kind of readiness.
- */
-void open_poll(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info,
-	       struct fuse_pollhandle *poll)
-{
-	struct handle *handle = handle_of_id(&server_of(request)->mount, info->fh);
-	unsigned events = 0;
-
-	if (!handle) {
-		if (poll)
-			fuse_pollhandle_destroy(poll);
-		fuse_reply_err(request, EBADF);
-		return;
-	}
-	if (handle->hold == HOLDS)
-		events |= POLLOUT;
-	if (handle->hold == HOLD_BROKEN)
-		events |= POLLERR;
-	if (entry_is_history(handle->entry))
-		events |= POLLIN | POLLRDNORM;
-	if (handle->changes_seen != handle->entry->changes)
-		events |= POLLIN | POLLRDNORM | POLLPRI;
-	if (poll) {
-		if (handle->poll) {
-			fuse_pollhandle_destroy(handle->poll);
-			poll_forget(handle);
-		}
-		handle->poll = poll;
-		if (handle->kept)
-			handle->kept->poll = ledger_head(server_of(request)->mount.ledger)->poll;
-		LIST_INSERT_HEAD(&handle->entry->pollers, handle, in_pollers);
-	}
-	fuse_reply_poll(request, events);
 }

@@ -79,7 +79,7 @@ static void find_namespace(struct process *process, const char *text)
 void process_of_thread(struct process *ret, pid_t thread, uid_t uid, gid_t gid)
 {
 	char text[4096];
-	long group, threads;
+	long group;
 
 	*ret = (struct process){.thread = thread, .uid = uid, .gid = gid};
 	/* The name comes first in status and is escaped by the kernel: it can
@@ -88,7 +88,6 @@ void process_of_thread(struct process *ret, pid_t thread, uid_t uid, gid_t gid)
 	    !number_after(text, "\nTgid:", &group))
 		return;
 	ret->pid = (pid_t)group;
-	ret->single_threaded = number_after(text, "\nThreads:", &threads) && threads == 1;
 	find_namespace(ret, text);
 	if (read_proc(ret->pid, "stat", text, sizeof text))
 		parse_stat(ret, text);

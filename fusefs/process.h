@@ -27,14 +27,13 @@
 #include <sys/types.h>
 
 struct process {
-	pid_t pid;           /* 0: not visible from here */
-	pid_t thread;        /* that made the request */
-	pid_t namespace_pid; /* in the pid namespace it lives in; 0: that is ours */
-	uint64_t start_time; /* 0: not known */
+	pid_t pid;              /* 0: not visible from here */
+	pid_t thread;           /* that made the request */
+	pid_t namespace_pid;    /* in the pid namespace it lives in; 0: that is ours */
+	uint32_t pid_namespace; /* inode of its pid namespace; 0: ours, or not known */
+	uint64_t start_time;    /* 0: not known */
 	uid_t uid;
 	gid_t gid;
-	uint32_t pid_namespace; /* inode of its pid namespace; 0: ours, or not known */
-	bool single_threaded;
 	char command[16]; /* as in /proc/PID/comm; empty: not known */
 };
 

@@ -175,7 +175,7 @@ static void refuse_waiter(struct server *server, struct ledger_waiter *waiter)
 {
 	struct mount *mount = &server->mount;
 	struct handle *handle = handle_of_id(mount, waiter->handle);
-	bool is_refused = wire_refuse(fuse_descriptor(server), waiter->request, -ECONNABORTED) == 0;
+	bool is_refused = wire_answer(fuse_descriptor(server), waiter->request, -ECONNABORTED) == 0;
 
 	if (handle && (is_refused || handle->hold == HOLDS_NOTHING)) {
 		grant_release(mount, handle);
@@ -193,7 +193,7 @@ static void refuse_untold(struct server *server)
 	while ((kept = ledger_next_handle(mount->ledger, kept))) {
 		struct handle *handle = handle_of_id(mount, kept->id);
 		if (kept->opened_by != 0 && handle &&
-		    wire_refuse(fuse_descriptor(server), kept->opened_by, -ECONNABORTED) == 0) {
+		    wire_answer(fuse_descriptor(server), kept->opened_by, -ECONNABORTED) == 0) {
 			grant_release(mount, handle);
 			handle_free(mount, handle);
 		}
@@ -215,13 +215,13 @@ static void refuse_all(struct server *server)
 		refuse_waiter(server, waiter);
 	refuse_untold(server);
 	while ((errand = ledger_next_errand(ledger, errand)))
-		(void)wire_refuse(fuse_descriptor(server), errand->request, -ECONNABORTED);
+		(void)wire_answer(fuse_descriptor(server), errand->request, -ECONNABORTED);
 	/* The one that was being worked on: the supervisor has made it the suspect
 	 * if it has seen the server's end. */
 	if (head->request != 0)
-		(void)wire_refuse(fuse_descriptor(server), head->request, -ECONNABORTED);
+		(void)wire_answer(fuse_descriptor(server), head->request, -ECONNABORTED);
 	if (head->suspect != 0)
-		(void)wire_refuse(fuse_descriptor(server), head->suspect, -ECONNABORTED);
+		(void)wire_answer(fuse_descriptor(server), head->suspect, -ECONNABORTED);
 }
 
 static void process_first_request(struct server *server)
@@ -328,7 +328,7 @@ bool recover_request(struct server *server, const struct fuse_buf *buffer)
 	if (is_deadly(head, number) && !request.has_no_reply) {
 		say("%s: a request has ended %d serving processes: it gets EIO", server->mount.path,
 		    (int)head->suspect_deaths);
-		(void)wire_refuse(fuse_descriptor(server), request.unique, -EIO);
+		(void)wire_answer(fuse_descriptor(server), request.unique, -EIO);
 		return false;
 	}
 	head->poll = request.poll;

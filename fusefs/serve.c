@@ -203,6 +203,7 @@ static int make_server(struct server *server, const struct serving *serving, rel
 static void end_server(struct server *server)
 {
 	list_end(server);
+	table_free(&server->parked);
 	mount_end(&server->mount);
 	store_waits_free(server->mount.waits);
 	promises_free(server->promises);

@@ -5,6 +5,7 @@
  *	loop.c         one thread, three descriptors
  *	operations.c   the table of requests, and those that are refused
  *	open.c         OPEN, CREATE, FLOCK, RELEASE: who wants to hold
+ *	poll.c         POLL
  *	look.c         LOOKUP, GETATTR, READ, READDIR, ...: who wants to know
  *	list.c         the directory
  *	history.c      the folder .history
@@ -38,12 +39,19 @@ struct server {
 	struct errands *looks, *breaks;
 	struct invalidator *invalidator;
 	struct table listings; /* open directories, see look.c */
-	struct table parked;   /* whose request has not come again, see recover.h */
+	struct table parked;   /* by the number of their request, see open.c */
+	struct table missing;  /* whose request has not come again, see recover.h */
+	uint64_t request;      /* the number of the one that is being worked on */
 	struct permissions permissions;
 	int64_t started;         /* moment */
 	int64_t started_by_boot; /* CLOCK_BOOTTIME, which nobody sets */
 	uint64_t requests;       /* served so far */
 };
+
+static inline struct server *server_of_mount(struct mount *mount)
+{
+	return (struct server *)(void *)((char *)mount - offsetof(struct server, mount));
+}
 
 static inline struct server *server_of(fuse_req_t request)
 {
@@ -72,13 +80,22 @@ void open_getlk(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info, 
 void open_setlk(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info, struct flock *lock,
 		int sleep);
 
+/* A signal has come to who sent the request of this number.  False: it is not
+ * parked. */
+bool open_interrupt(struct server *server, uint64_t number);
+
 /* After another process has served the mount, see recover.h: who was parked
  * takes the place in the queue; and all that will have come again have. */
 int open_restore(struct server *server, struct ledger_waiter *kept, struct handle *handle);
 void open_recovered(struct server *server);
 
-void open_poll(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info,
+/* poll.c */
+void poll_poll(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info,
 	       struct fuse_pollhandle *poll);
+/* Wakes all who poll the lock. */
+void poll_wake(struct entry *entry);
+/* Ends it for this handle, without waking anybody. */
+void poll_forget(struct handle *handle);
 
 /* look.c: one name */
 void look_lookup(fuse_req_t request, fuse_ino_t parent, const char *name);

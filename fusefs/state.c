@@ -53,7 +53,7 @@ bool state_lacks_heirs(const struct entry *entry)
 	const struct handle *handle;
 
 	TAILQ_FOREACH(handle, &entry->holders, in_holders)
-	if (!handle->heirs && process_has_ended(&handle->holder))
+	if (!handle->held->heirs && process_has_ended(&handle->held->holder))
 		return true;
 	return false;
 }
@@ -62,8 +62,8 @@ bool state_lacks_heirs(const struct entry *entry)
  * told apart, and who has the descriptor now. */
 static int describe_process(const struct handle *handle, struct relock_holder *ret)
 {
-	const struct process *process = &handle->holder;
-	const struct heirs *heirs = handle->heirs;
+	const struct process *process = &handle->held->holder;
+	const struct heirs *heirs = handle->held->heirs;
 
 	ret->pid_namespace = process->pid_namespace;
 	ret->namespace_pid = process->namespace_pid;
@@ -101,7 +101,7 @@ static int describe_process(const struct handle *handle, struct relock_holder *r
 static int describe(const struct mount *mount, const struct handle *handle,
 		    struct relock_holder *ret)
 {
-	const struct process *process = &handle->holder;
+	const struct process *process = &handle->held->holder;
 
 	*ret = (struct relock_holder){
 		.mode = handle->mode,
@@ -112,15 +112,18 @@ static int describe(const struct mount *mount, const struct handle *handle,
 		.via_kind = RELOCK_VIA_MOUNT,
 		.via_pid = mount_pid(mount),
 		.via_path = strdup(mount->path),
-		.since = handle->since,
-		.token = handle->token,
-		.info = handle->info ? copy_bytes(handle->info, handle->info_length) : NULL,
-		.info_length = handle->info_length,
+		.since = handle->held->since,
+		.token = handle->held->token,
+		.info = handle->held->info
+				? copy_bytes(handle->held->info, handle->held->info_length)
+				: NULL,
+		.info_length = handle->held->info_length,
 	};
 	if (asprintf(&ret->via, "mount %s (pid %d)", mount->path, (int)mount_pid(mount)) < 0)
 		ret->via = NULL;
 	bool complete = ret->host && ret->via && ret->via_path &&
-			(ret->command || !process->command[0]) && (ret->info || !handle->info);
+			(ret->command || !process->command[0]) &&
+			(ret->info || !handle->held->info);
 	return complete ? describe_process(handle, ret) : -ENOMEM;
 }
 

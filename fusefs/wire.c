@@ -18,6 +18,7 @@ bool wire_parse(const void *bytes, size_t length, struct wire_request *ret)
 {
 	struct fuse_in_header header;
 	struct fuse_poll_in poll;
+	struct fuse_interrupt_in interrupt;
 
 	if (length < sizeof header)
 		return false;
@@ -33,6 +34,10 @@ bool wire_parse(const void *bytes, size_t length, struct wire_request *ret)
 		if (poll.flags & FUSE_POLL_SCHEDULE_NOTIFY)
 			ret->poll = poll.kh;
 	}
+	if (header.opcode == FUSE_INTERRUPT && length >= sizeof header + sizeof interrupt) {
+		memcpy(&interrupt, (const char *)bytes + sizeof header, sizeof interrupt);
+		ret->interrupted = interrupt.unique;
+	}
 	return true;
 }
 
@@ -44,9 +49,16 @@ static int send(int fd, struct fuse_out_header header, void *rest, size_t size)
 	return writev(fd, parts, size > 0 ? 2 : 1) < 0 ? -errno : 0;
 }
 
-int wire_refuse(int fd, uint64_t unique, int error)
+int wire_answer(int fd, uint64_t unique, int error)
 {
 	return send(fd, (struct fuse_out_header){.unique = unique, .error = error}, NULL, 0);
+}
+
+int wire_answer_open(int fd, uint64_t unique, uint64_t file, bool direct_io)
+{
+	struct fuse_open_out open = {.fh = file, .open_flags = direct_io ? FOPEN_DIRECT_IO : 0};
+
+	return send(fd, (struct fuse_out_header){.unique = unique}, &open, sizeof open);
 }
 
 int wire_resend(int fd)

@@ -25,9 +25,6 @@ int lock_file_lock_open(relock_lock *lock)
 	struct file_lock *file = file_lock_of(lock);
 
 	file->fd = -1;
-	file->image = calloc(1, SLOT_INFO_OFFSET);
-	if (!file->image)
-		return -ENOMEM;
 	/* Numbers of holds need not be secret, only differ. */
 	if (getrandom(&file->next_hold, sizeof file->next_hold, GRND_NONBLOCK) < 0)
 		file->next_hold = (uint64_t)moment_now() ^ (uint64_t)(uintptr_t)file << 20;

@@ -4,6 +4,13 @@
  * A file is written to only by who holds its lock, only if it is empty or has
  * records of ours, and only if it has a single name.  A lock is as good without
  * its record: where that cannot be written, the hold goes on unrecorded.
+ *
+ * Each handle keeps an image of its record, to write it again when something of
+ * it changes; not the file's own, which others can write.  Most of a record is
+ * room for texts, and who holds for others may have thousands of handles: their
+ * images are folded.  That is, the texts stand behind the numbers without room
+ * between them: host, command and path, each with its NUL, and the info.  The
+ * numbers are where they always are.
  */
 #include "lock-file-record.h"
 
@@ -59,6 +66,87 @@ static void describe_holder(struct record *record, const struct grant *grant, ui
 	copy_text(record->via_path, sizeof record->via_path, other->path);
 }
 
+/* Folded images */
+
+enum { NUMBERS_SIZE = offsetof(struct record, host) };
+
+static unsigned char *texts_of(struct slot *folded)
+{
+	return (unsigned char *)folded + NUMBERS_SIZE;
+}
+
+static size_t folded_size(const struct record *record)
+{
+	return NUMBERS_SIZE + strlen(record->host) + strlen(record->command) +
+	       strlen(record->via_path) + 3 + record->info_length;
+}
+
+static void fold(const struct slot *whole, struct slot *ret)
+{
+	const struct record *record = &whole->record;
+	unsigned char *at = texts_of(ret);
+
+	memcpy(ret, whole, NUMBERS_SIZE);
+	at = mempcpy(at, record->host, strlen(record->host) + 1);
+	at = mempcpy(at, record->command, strlen(record->command) + 1);
+	at = mempcpy(at, record->via_path, strlen(record->via_path) + 1);
+	memcpy(at, whole->info, record->info_length);
+}
+
+static const char *behind(const char *text)
+{
+	return text + strlen(text) + 1;
+}
+
+static void unfold(struct slot *folded, struct slot *ret)
+{
+	const char *host = (const char *)texts_of(folded), *command = behind(host),
+		   *via_path = behind(command), *info = behind(via_path);
+
+	memset(ret, 0, SLOT_INFO_OFFSET);
+	memcpy(ret, folded, NUMBERS_SIZE);
+	memcpy(ret->record.host, host, strlen(host));
+	memcpy(ret->record.command, command, strlen(command));
+	memcpy(ret->record.via_path, via_path, strlen(via_path));
+	memcpy(ret->info, info, ret->record.info_length);
+}
+
+const char *lock_record_info(const struct file_lock *file)
+{
+	if (!file->folded)
+		return file->image->info;
+	return behind(behind(behind((const char *)texts_of(file->image))));
+}
+
+/* The whole image: that of the handle, or one in `room`. */
+static const struct slot *whole_image(const struct file_lock *file, struct slot *room)
+{
+	if (!file->folded)
+		return file->image;
+	unfold(file->image, room);
+	return room;
+}
+
+/* That becomes the handle's image; -ENOMEM: the handle's stays as it was. */
+static int keep_image(struct file_lock *file, const struct slot *whole)
+{
+	bool folded = whole->record.via != 0;
+	size_t size =
+		folded ? folded_size(&whole->record) : SLOT_INFO_OFFSET + whole->record.info_length;
+	struct slot *image = realloc(file->image, size);
+
+	if (!image)
+		return -ENOMEM;
+	if (folded)
+		fold(whole, image);
+	else
+		memcpy(image, whole, size);
+	file->image = image;
+	file->folded = folded;
+	file->constant_sum = record_constant_sum(&whole->record, whole->info);
+	return 0;
+}
+
 int lock_record_draw(struct file_lock *file, const struct grant *grant, enum hold_mode mode)
 {
 	bool plain = !grant->info_length && !grant->command && !grant->on_behalf;
@@ -67,32 +155,32 @@ int lock_record_draw(struct file_lock *file, const struct grant *grant, enum hol
 		return 0;
 	/* A hold that is passed on shares the last exclusive one's token. */
 	uint64_t token = file->image ? file->image->record.token : 0;
-	struct slot *image = realloc(file->image, SLOT_INFO_OFFSET + grant->info_length);
-	if (!image)
-		return -ENOMEM;
-	file->image = image;
-	memset(image, 0, SLOT_INFO_OFFSET);
-	image->record.magic = RECORD_MAGIC;
-	image->record.token = token;
-	image->record.fd = file->fd;
-	image->record.mode = mode;
-	image->record.info_length = (uint32_t)grant->info_length;
-	describe_holder(&image->record, grant, file->uid);
+	struct slot image;
+	memset(&image, 0, SLOT_INFO_OFFSET);
+	image.record.magic = RECORD_MAGIC;
+	image.record.token = token;
+	image.record.fd = file->fd;
+	image.record.mode = mode;
+	image.record.info_length = (uint32_t)grant->info_length;
+	describe_holder(&image.record, grant, file->uid);
 	if (grant->info_length)
-		memcpy(image->info, grant->info, grant->info_length);
-	file->constant_sum = record_constant_sum(&image->record, image->info);
-	file->plain = plain;
-	return 0;
+		memcpy(image.info, grant->info, grant->info_length);
+	int result = keep_image(file, &image);
+	if (result == 0)
+		file->plain = plain;
+	return result;
 }
 
 int lock_record_write(struct file_lock *file)
 {
 	struct record *record = &file->image->record;
 	size_t length = SLOT_INFO_OFFSET + record->info_length;
+	struct slot room;
 
 	record->checksum = record_checksum(record, file->constant_sum);
 	file->ended = false;
-	ssize_t written = pwrite(file->fd, file->image, length, slot_offset(file->slot));
+	ssize_t written =
+		pwrite(file->fd, whole_image(file, &room), length, slot_offset(file->slot));
 	if (written == (ssize_t)length)
 		return 0;
 	int error = written < 0 ? -errno : -ENOSPC;
@@ -239,15 +327,10 @@ void lock_record_adopt(struct file_lock *file)
 	found->record.mode = image->mode;
 	found->record.via_pid = image->via_pid;
 	found->record.via_start_time = image->via_start_time;
-	struct slot *larger = realloc(file->image, SLOT_INFO_OFFSET + found->record.info_length);
-	if (!larger)
+	memset(&found->end, 0, sizeof found->end);
+	if (keep_image(file, found) < 0)
 		return;
-	file->image = larger;
-	memset(larger, 0, SLOT_INFO_OFFSET);
-	larger->record = found->record;
-	memcpy(larger->info, found->info, found->record.info_length);
-	file->constant_sum = record_constant_sum(&larger->record, larger->info);
-	file->next_hold = larger->record.hold;
+	file->next_hold = found->record.hold;
 	file->plain = false;
 	file->recorded = !has_moved || lock_record_write(file) == 0;
 }
@@ -257,9 +340,11 @@ void lock_record_convert(struct file_lock *file, enum hold_mode mode)
 	size_t old_slot = file->slot;
 	uint64_t old_hold = file->image->record.hold;
 	bool was_recorded = file->recorded;
+	struct slot room;
 
 	file->image->record.mode = mode;
-	file->constant_sum = record_constant_sum(&file->image->record, file->image->info);
+	const struct slot *whole = whole_image(file, &room);
+	file->constant_sum = record_constant_sum(&whole->record, whole->info);
 	if (mode == HOLD_EXCLUSIVE) {
 		lock_record_exclusive(file);
 		if (was_recorded && old_slot != 0)
@@ -271,25 +356,25 @@ void lock_record_convert(struct file_lock *file, enum hold_mode mode)
 
 int lock_record_set_info(struct file_lock *file, const void *info, size_t length)
 {
-	struct slot *old = file->image;
+	CLEANUP_FREE struct slot *old = file->image;
 	uint64_t old_sum = file->constant_sum;
-	CLEANUP_FREE struct slot *image = malloc(SLOT_INFO_OFFSET + length);
-	if (!image)
-		return -ENOMEM;
-	memcpy(image, old, SLOT_INFO_OFFSET);
+	struct slot room, image;
+
+	memcpy(&image, whole_image(file, &room), SLOT_INFO_OFFSET);
 	if (length)
-		memcpy(image->info, info, length);
-	image->record.info_length = (uint32_t)length;
-	file->image = image;
-	file->constant_sum = record_constant_sum(&image->record, image->info);
-	int result = lock_record_write(file);
+		memcpy(image.info, info, length);
+	image.record.info_length = (uint32_t)length;
+	file->image = NULL;
+	int result = keep_image(file, &image);
+	if (result == 0)
+		result = lock_record_write(file);
 	if (result < 0) {
-		file->image = old;
+		free(file->image);
+		file->image = TAKE_POINTER(old);
 		file->constant_sum = old_sum;
 		file->recorded = lock_record_write(file) == 0;
 		return result;
 	}
 	file->plain = false;
-	image = old; /* to be freed */
 	return 0;
 }

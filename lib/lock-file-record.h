@@ -10,6 +10,9 @@ enum lock_record_owner { RECORD_NOBODY, RECORD_OURS, RECORD_FOREIGN };
 /* Whose file is it, and what was the last token?  To be asked by who holds it. */
 enum lock_record_owner lock_record_owner(int fd, uint64_t *ret_token);
 
+/* The info text of the present hold, info_length of its record's bytes. */
+const char *lock_record_info(const struct file_lock *file);
+
 /* Prepares the record of a hold that is about to be made.  -ENOMEM */
 int lock_record_draw(struct file_lock *file, const struct grant *grant, enum hold_mode mode);
 

@@ -429,7 +429,7 @@ int lock_file_info(const relock_lock *lock, char **ret, size_t *ret_length)
 	char *copy = malloc(length + 1);
 	if (!copy)
 		return -ENOMEM;
-	memcpy(copy, file->image->info, length);
+	memcpy(copy, lock_record_info(file), length);
 	copy[length] = '\0';
 	*ret = copy;
 	*ret_length = length;

@@ -56,6 +56,7 @@ struct file_lock {
 	bool recorded; /* the present hold has a record */
 	bool ended;    /* which says already how it ends */
 	bool plain;    /* the image is that of a request without any particulars */
+	bool folded;   /* so is the image, see lock-file-record.c */
 	bool stamped;  /* `stamp` is set */
 	dev_t device;
 	ino_t inode;
@@ -65,7 +66,7 @@ struct file_lock {
 	size_t slot;
 	uint64_t next_hold;
 	uint64_t constant_sum;
-	struct slot *image; /* cut after the info */
+	struct slot *image; /* of the present or last hold; cut after the info */
 };
 
 static inline struct file_store *file_store_of(const relock_store *store)

@@ -15,6 +15,8 @@
  *	command     flock FILE true                               microseconds
  *	kill        from the SIGKILL of a holder, by open, until the next one runs
  *	kill-flock  the same by flock(2)                          nanoseconds
+ *	memory-waiter  the daemon's, of each of 10,000 that wait  bytes
+ *	memory-lock    the daemon's, of each of 15,000 held       bytes
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -36,14 +38,16 @@
 #include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "bench.h"
 
 extern char **environ;
 
-enum { REPEATS = 300, WAITERS = 10000, KILLS = 8 };
+enum { REPEATS = 300, WAITERS = 10000, LOCKS = 15000, KILLS = 8 };
 
+static char mountpoint[PATH_MAX];
 static char path[PATH_MAX + 8]; /* of the lock */
 
 static int open_lock(int flags)
@@ -130,10 +134,10 @@ static void *wait_and_close(void *unused)
 	return NULL;
 }
 
-static double turn_hand_over(void)
+static pthread_t threads[WAITERS];
+
+static void start_waiters(void)
 {
-	static pthread_t threads[WAITERS];
-	int holder = open_lock(O_WRONLY | O_CREAT);
 	pthread_attr_t attributes;
 
 	pthread_attr_init(&attributes);
@@ -147,13 +151,83 @@ static double turn_hand_over(void)
 			sched_yield();
 	}
 	await_blocked(getpid(), atomic_load(&last_started), SYS_openat);
-	int64_t start = nanoseconds(CLOCK_MONOTONIC);
-	close(holder);
+	pthread_attr_destroy(&attributes);
+}
+
+static void join_waiters(void)
+{
 	for (int i = 0; i < WAITERS; i++)
 		pthread_join(threads[i], NULL);
-	double cost = since(start, WAITERS);
-	pthread_attr_destroy(&attributes);
-	return cost;
+}
+
+static double turn_hand_over(void)
+{
+	int holder = open_lock(O_WRONLY | O_CREAT);
+
+	start_waiters();
+	int64_t start = nanoseconds(CLOCK_MONOTONIC);
+	close(holder);
+	join_waiters();
+	return since(start, WAITERS);
+}
+
+/* What the mount says of itself. */
+static long mount_says(const char *attribute)
+{
+	char text[32] = "";
+
+	if (getxattr(mountpoint, attribute, text, sizeof text - 1) < 0)
+		give_up(attribute, strerror(errno));
+	return strtol(text, NULL, 10);
+}
+
+/* Of the process that serves, resident, to the page. */
+static double daemon_memory(void)
+{
+	char name[64], line[128];
+	long kibibytes = -1;
+
+	snprintf(name, sizeof name, "/proc/%ld/smaps_rollup", mount_says("user.relock.pid"));
+	FILE *file = fopen(name, "re");
+	if (!file)
+		give_up(name, strerror(errno));
+	while (kibibytes < 0 && fgets(line, sizeof line, file))
+		if (strncmp(line, "Rss:", 4) == 0)
+			kibibytes = strtol(line + 4, NULL, 10);
+	fclose(file);
+	return (double)kibibytes * 1024;
+}
+
+/* What is made at the first use of anything is no waiter's, nor a lock's. */
+static double turn_memory_waiter(void)
+{
+	close(open_lock(O_WRONLY | O_CREAT));
+	int holder = open_lock(O_WRONLY | O_CREAT);
+	double before = daemon_memory();
+
+	start_waiters();
+	while (mount_says("user.relock.waiters") < WAITERS)
+		sched_yield();
+	double bytes = (daemon_memory() - before) / WAITERS;
+	close(holder);
+	join_waiters();
+	return bytes;
+}
+
+static double turn_memory_lock(void)
+{
+	static int descriptors[LOCKS];
+
+	close(open_lock(O_WRONLY | O_CREAT));
+	double before = daemon_memory();
+	for (int i = 0; i < LOCKS; i++) {
+		snprintf(path, sizeof path, "%s/%d", mountpoint, i);
+		descriptors[i] = open_lock(O_WRONLY | O_CREAT);
+	}
+	double bytes = (daemon_memory() - before) / LOCKS;
+	for (int i = 0; i < LOCKS; i++)
+		close(descriptors[i]);
+	return bytes;
 }
 
 static double turn_command(void)
@@ -248,9 +322,15 @@ static const struct work {
 	const char *name;
 	double (*turn)(void);
 } works[] = {
-	{"open", turn_open},           {"flock", turn_flock}, {"read", turn_read},
-	{"hand-over", turn_hand_over}, {"kill", turn_kill},   {"kill-flock", turn_kill_flock},
+	{"open", turn_open},
+	{"flock", turn_flock},
+	{"read", turn_read},
+	{"hand-over", turn_hand_over},
+	{"kill", turn_kill},
+	{"kill-flock", turn_kill_flock},
 	{"command", turn_command},
+	{"memory-waiter", turn_memory_waiter},
+	{"memory-lock", turn_memory_lock},
 };
 
 static const struct work *find_work(const char *name)
@@ -271,7 +351,7 @@ static bool is_fuse(const char *folder)
 
 /* Runs the daemon and waits for its mount: the kernel wakes pollers of the table
  * of mounts at each change. */
-static pid_t start_daemon(char **command, char *mountpoint)
+static pid_t start_daemon(char **command)
 {
 	struct pollfd table = {.fd = open("/proc/self/mounts", O_RDONLY | O_CLOEXEC),
 			       .events = POLLPRI};
@@ -300,7 +380,7 @@ static pid_t start_daemon(char **command, char *mountpoint)
 	return pid;
 }
 
-static void end_daemon(pid_t pid, const char *mountpoint)
+static void end_daemon(pid_t pid)
 {
 	int status;
 
@@ -313,7 +393,7 @@ static void end_daemon(pid_t pid, const char *mountpoint)
 int main(int argc, char **argv)
 {
 	struct rlimit limit;
-	char mountpoint[PATH_MAX], line[16];
+	char line[16];
 	pid_t daemon = 0;
 
 	if (argc < 3)
@@ -322,7 +402,7 @@ int main(int argc, char **argv)
 	snprintf(mountpoint, sizeof mountpoint, "%s", argv[2]);
 	if (argc > 3) {
 		snprintf(mountpoint, sizeof mountpoint, "%s/mount-XXXXXX", argv[2]);
-		daemon = start_daemon(argv + 3, mountpoint);
+		daemon = start_daemon(argv + 3);
 	}
 	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
 		limit.rlim_cur = limit.rlim_max;
@@ -338,6 +418,6 @@ int main(int argc, char **argv)
 		fflush(stdout);
 	}
 	if (daemon)
-		end_daemon(daemon, mountpoint);
+		end_daemon(daemon);
 	return 0;
 }

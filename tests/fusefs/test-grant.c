@@ -52,7 +52,7 @@ static struct asker *asker_of(struct waiter *waiter)
 	return (struct asker *)(void *)waiter;
 }
 
-static int granted(struct waiter *waiter)
+static int granted(struct mount *mount, struct waiter *waiter)
 {
 	struct asker *asker = asker_of(waiter);
 
@@ -63,12 +63,12 @@ static int granted(struct waiter *waiter)
 	return 0;
 }
 
-static void abandoned(struct waiter *waiter)
+static void abandoned(struct mount *mount, struct waiter *waiter)
 {
 	asker_of(waiter)->answer = -ENOENT;
 }
 
-static void refused(struct waiter *waiter, int error)
+static void refused(struct mount *mount, struct waiter *waiter, int error)
 {
 	asker_of(waiter)->answer = error;
 }
@@ -201,8 +201,8 @@ static void tokens_grow_from_grant_to_grant(void **state)
 			release(&bench->askers[i - 1]);
 		while (asker->answer == UNANSWERED)
 			take_wake(); /* it goes through the store now and then */
-		assert_true(asker->waiter.handle->token > token);
-		token = asker->waiter.handle->token;
+		assert_true(asker->waiter.handle->held->token > token);
+		token = asker->waiter.handle->held->token;
 	}
 }
 

@@ -80,6 +80,36 @@ static void holder_token_and_info_stay(void **state)
 	assert_int_equal(try_open(fixture, "a", O_WRONLY | O_CREAT | O_EXCL), 0);
 }
 
+/* The ledger has room of two sizes for them. */
+static void names_of_all_lengths_stay(void **state)
+{
+	static const size_t lengths[] = {1, 46, 47, 48, 49, RELOCK_NAME_MAX};
+	enum { COUNT = sizeof lengths / sizeof *lengths };
+	const struct fixture *fixture = *state;
+	char names[COUNT][RELOCK_NAME_MAX + 1] = {0};
+	int descriptors[COUNT];
+
+	for (size_t i = 0; i < COUNT; i++) {
+		memset(names[i], 'a' + (int)i, lengths[i]);
+		descriptors[i] = open_lock(fixture, names[i], O_WRONLY | O_CREAT);
+	}
+	for (int restarts = 0; restarts < 2; restarts++) {
+		kill_server(fixture);
+		assert_int_equal(count_names(fixture), COUNT);
+		for (size_t i = 0; i < COUNT; i++) {
+			char *text = read_lock(fixture, names[i]);
+			assert_value(text, "lock", names[i]);
+			assert_value(text, "state", "held");
+			free(text);
+		}
+	}
+	for (size_t i = 0; i < COUNT; i++)
+		close(descriptors[i]);
+	for (size_t i = 0; i < COUNT; i++)
+		await_state(fixture, names[i], false);
+	assert_int_equal(count_names(fixture), 0);
+}
+
 static void lock_is_held_while_nobody_serves(void **state)
 {
 	const struct fixture *fixture = *state;
@@ -486,6 +516,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		restart_test(holder_token_and_info_stay),
+		restart_test(names_of_all_lengths_stay),
 		restart_test(lock_is_held_while_nobody_serves),
 		restart_test(waiters_keep_their_order),
 		restart_test(shared_holders_stay_shared),

@@ -10,6 +10,7 @@
 #include "errand.h"
 #include "grant.h"
 #include "store-wait.h"
+#include "wire.h"
 
 struct fake fake = {
 	.waiting = TAILQ_HEAD_INITIALIZER(fake.waiting),
@@ -26,10 +27,12 @@ void fake_fail(const char *what, const char *file, int line)
 
 fuse_req_t fake_request(struct server *server, enum request_kind kind)
 {
+	static uint64_t last_number;
 	fuse_req_t request = calloc(1, sizeof *request);
 
 	EXPECT(request);
 	request->server = server;
+	request->number = server->request = ++last_number;
 	request->kind = kind;
 	TAILQ_INSERT_TAIL(&fake.waiting, request, in_list);
 	fake.waiting_count++;
@@ -38,36 +41,28 @@ fuse_req_t fake_request(struct server *server, enum request_kind kind)
 
 void *fuse_req_userdata(fuse_req_t request)
 {
-	EXPECT(!request->answered);
+	EXPECT(!request->answered && !request->parked);
 	return request->server;
 }
 
 const struct fuse_ctx *fuse_req_ctx(fuse_req_t request)
 {
-	EXPECT(!request->answered);
+	EXPECT(!request->answered && !request->parked);
 	return &request->context;
 }
 
 int fuse_req_interrupted(fuse_req_t request)
 {
-	EXPECT(!request->answered);
+	EXPECT(!request->answered && !request->parked);
 	return request->interrupted;
-}
-
-void fuse_req_interrupt_func(fuse_req_t request, fuse_interrupt_func_t function, void *data)
-{
-	EXPECT(!request->answered);
-	request->on_interrupt = function;
-	request->interrupt_argument = data;
-	if (function && request->interrupted)
-		function(request, data);
 }
 
 void fake_interrupt(fuse_req_t request)
 {
+	bool was_parked = request->parked;
+
 	request->interrupted = true;
-	if (request->on_interrupt)
-		request->on_interrupt(request, request->interrupt_argument);
+	EXPECT(open_interrupt(request->server, request->number) == was_parked);
 }
 
 /* libfuse: answers */
@@ -126,7 +121,11 @@ int fuse_reply_err(fuse_req_t request, int error)
 
 void fuse_reply_none(fuse_req_t request)
 {
-	(void)answer(request, 0);
+	EXPECT(!request->answered && !request->parked);
+	if (request->kind == REQUEST_OPEN || request->kind == REQUEST_FLOCK)
+		request->parked = true;
+	else
+		(void)answer(request, 0);
 }
 
 int fuse_reply_entry(fuse_req_t request, const struct fuse_entry_param *entry)
@@ -155,6 +154,37 @@ int fuse_reply_open(fuse_req_t request, const struct fuse_file_info *info)
 		check_open(request, info);
 	request->new_file = info->fh;
 	return answer(request, 0);
+}
+
+/* wire.h: to those that are parked */
+
+int fuse_session_fd(struct fuse_session *session)
+{
+	return -1;
+}
+
+static fuse_req_t unpark(uint64_t number)
+{
+	fuse_req_t request;
+
+	TAILQ_FOREACH(request, &fake.waiting, in_list)
+	if (request->number == number)
+		break;
+	EXPECT(request && request->parked);
+	request->parked = false;
+	return request;
+}
+
+int wire_answer(int fd, uint64_t number, int error)
+{
+	return fuse_reply_err(unpark(number), -error) < 0 ? -ENOENT : 0;
+}
+
+int wire_answer_open(int fd, uint64_t number, uint64_t file, bool direct_io)
+{
+	struct fuse_file_info info = {.fh = file, .direct_io = direct_io};
+
+	return fuse_reply_open(unpark(number), &info);
 }
 
 int fuse_reply_attr(fuse_req_t request, const struct stat *attributes, double timeout)

@@ -30,13 +30,13 @@ struct fuse_req {
 	struct server *server;
 	struct fuse_ctx context;
 	enum request_kind kind;
+	uint64_t number;
 	bool interrupted;
 	bool gone;     /* whoever asked is dead: the kernel takes no answer */
 	uint64_t file; /* of FLOCK: the handle */
 	int operation; /* of FLOCK */
 	int flags;     /* of OPEN and CREATE */
-	fuse_interrupt_func_t on_interrupt;
-	void *interrupt_argument;
+	bool parked;   /* libfuse knows it no more; it is answered by its number */
 
 	/* The answer. */
 	bool answered;
@@ -57,7 +57,7 @@ extern struct fake fake;
 
 /* A request that nobody has answered yet. */
 fuse_req_t fake_request(struct server *server, enum request_kind kind);
-/* As libfuse does when the kernel sends INTERRUPT. */
+/* As when the kernel sends INTERRUPT. */
 void fake_interrupt(fuse_req_t request);
 struct fuse_pollhandle *fake_pollhandle(void);
 /* Does the errand that has waited longest; false: there was none. */

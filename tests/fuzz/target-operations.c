@@ -222,7 +222,7 @@ static void check_entry(const struct mount *mount, const struct entry *entry, si
 
 	TAILQ_FOREACH(holder, &entry->holders, in_holders)
 	{
-		EXPECT(holder->entry == entry && holder->hold == HOLDS && holder->lock);
+		EXPECT(holder->entry == entry && holder->hold == HOLDS && holder->held->lock);
 		shared = shared && holder->mode == RELOCK_SHARED;
 		count++;
 	}
@@ -518,7 +518,7 @@ static void send_forget(void)
 
 static void interrupt(fuse_req_t request)
 {
-	bool waits = request->on_interrupt;
+	bool waits = request->parked;
 
 	fake_interrupt(request);
 	EXPECT(!waits ||
@@ -748,8 +748,8 @@ static void end_mount(void)
 	for (const struct table_node *node = NULL;
 	     (node = table_next(&kernel.server.mount.handles, node));) {
 		struct handle *handle = TABLE_OWNER(node, struct handle, by_id);
-		if (handle->poll)
-			fuse_pollhandle_destroy(handle->poll);
+		if (handle->poller)
+			fuse_pollhandle_destroy(handle->poller->poll);
 	}
 }
 
@@ -772,6 +772,8 @@ void fuzz_operations(const uint8_t *bytes, size_t size)
 		end_mount();
 	else
 		close_all();
+	EXPECT(kernel.server.parked.count == 0);
+	table_free(&kernel.server.parked);
 	list_end(&kernel.server);
 	mount_end(&kernel.server.mount);
 	check_all_free();
