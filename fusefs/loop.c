@@ -16,6 +16,7 @@
 #include "invalidate.h"
 #include "recover.h"
 #include "say.h"
+#include "sight.h"
 #include "wire.h"
 
 enum {
@@ -210,13 +211,16 @@ static int wait_for_work(struct loop *loop)
 		{.fd = server->wake, .events = POLLIN},
 		{.fd = loop->signals, .events = POLLIN},
 	};
-	bool has_idle = !TAILQ_EMPTY(&server->mount.idle) || callers_any(server->callers);
+	bool has_idle = !TAILQ_EMPTY(&server->mount.idle) || callers_any(server->callers) ||
+			sights_any(server->sights);
 	int count = poll(fds, 3, has_idle ? IDLE_SECONDS * 1000 : -1);
 
 	if (count < 0 && errno != EINTR)
 		return -errno;
-	if (count == 0)
+	if (count == 0) {
 		callers_forget(server->callers);
+		sights_forget(server->sights);
+	}
 	if (fds[2].revents)
 		take_signal(loop);
 	if (fds[1].revents)

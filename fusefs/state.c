@@ -60,7 +60,7 @@ bool state_lacks_heirs(const struct entry *entry)
 
 /* A pid that is shown is one that lives and has the lock; who had it before is
  * told apart, and who has the descriptor now. */
-static int describe_process(const struct handle *handle, struct relock_holder *ret)
+static int describe_process(const struct handle *handle, bool is_seen, struct relock_holder *ret)
 {
 	const struct process *process = &handle->holder;
 	const struct heirs *heirs = handle->heirs;
@@ -69,7 +69,7 @@ static int describe_process(const struct handle *handle, struct relock_holder *r
 	ret->namespace_pid = process->namespace_pid;
 	if (process->pid == 0)
 		ret->presence = RELOCK_OUT_OF_SIGHT;
-	else if (process_has_ended(process))
+	else if (!(is_seen && !heirs) && process_has_ended(process))
 		ret->presence = RELOCK_ENDED;
 	else if (heirs)
 		ret->presence = heirs->presence;
@@ -98,10 +98,11 @@ static int describe_process(const struct handle *handle, struct relock_holder *r
 	return 0;
 }
 
-static int describe(const struct mount *mount, const struct handle *handle,
+static int describe(const struct mount *mount, const struct handle *handle, bool is_seen,
 		    struct relock_holder *ret)
 {
 	const struct process *process = &handle->holder;
+	pid_t keeper = mount_pid(mount);
 
 	*ret = (struct relock_holder){
 		.mode = handle->mode,
@@ -110,21 +111,22 @@ static int describe(const struct mount *mount, const struct handle *handle,
 		.host = host_name(),
 		.command = process->command[0] ? strdup(process->command) : NULL,
 		.via_kind = RELOCK_VIA_MOUNT,
-		.via_pid = mount_pid(mount),
+		.via_pid = keeper,
 		.via_path = strdup(mount->path),
 		.since = handle->since,
 		.token = handle->token,
 		.info = handle->info ? copy_bytes(handle->info, handle->info_length) : NULL,
 		.info_length = handle->info_length,
 	};
-	if (asprintf(&ret->via, "mount %s (pid %d)", mount->path, (int)mount_pid(mount)) < 0)
+	if (asprintf(&ret->via, "mount %s (pid %d)", mount->path, (int)keeper) < 0)
 		ret->via = NULL;
 	bool complete = ret->host && ret->via && ret->via_path &&
 			(ret->command || !process->command[0]) && (ret->info || !handle->info);
-	return complete ? describe_process(handle, ret) : -ENOMEM;
+	return complete ? describe_process(handle, is_seen, ret) : -ENOMEM;
 }
 
-int state_of_held(const struct mount *mount, const struct entry *entry, struct relock_status **ret)
+int state_of_held(const struct mount *mount, const struct entry *entry, bool openers_are_seen,
+		  struct relock_status **ret)
 {
 	struct relock_status *status = calloc(1, sizeof *status);
 	const struct handle *handle;
@@ -143,7 +145,7 @@ int state_of_held(const struct mount *mount, const struct entry *entry, struct r
 	int result = status->name && status->store && status->holders ? 0 : -ENOMEM;
 	if (result == 0)
 		TAILQ_FOREACH(handle, &entry->holders, in_holders)
-	if (describe(mount, handle, &status->holders[status->holder_count++]) < 0)
+	if (describe(mount, handle, openers_are_seen, &status->holders[status->holder_count++]) < 0)
 		result = -ENOMEM;
 	if (result == 0)
 		result = state_add_queue(entry, status);
