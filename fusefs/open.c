@@ -171,7 +171,7 @@ static void ask(fuse_req_t request, enum wish wish, struct handle *handle, enum 
 {
 	const struct fuse_ctx *context = fuse_req_ctx(request);
 	struct server *server = server_of(request);
-	struct parked *parked = calloc(1, sizeof *parked);
+	struct parked *parked = malloc(sizeof *parked);
 
 	if (!parked) {
 		if (wish != BY_FLOCK)
@@ -179,18 +179,18 @@ static void ask(fuse_req_t request, enum wish wish, struct handle *handle, enum 
 		fuse_reply_err(request, ENOMEM);
 		return;
 	}
-	parked->server = server;
-	parked->info = *info;
-	parked->thread = context->pid;
-	parked->uid = context->uid;
-	parked->waiter = (struct waiter){
-		.handle = handle,
-		.mode = mode,
-		.by_open = wish != BY_FLOCK,
-		.no_wait = no_wait,
-		.number = ledger_request(server->mount.ledger),
-		.wish = (uint8_t)wish,
-		.request = request,
+	*parked = (struct parked){
+		.server = server,
+		.info = *info,
+		.thread = context->pid,
+		.uid = context->uid,
+		.waiter = {.handle = handle,
+			   .mode = mode,
+			   .by_open = wish != BY_FLOCK,
+			   .no_wait = no_wait,
+			   .number = ledger_request(server->mount.ledger),
+			   .wish = (uint8_t)wish,
+			   .request = request},
 	};
 	if (wish != BY_FLOCK)
 		handle_is_of(handle, context->pid);

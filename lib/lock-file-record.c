@@ -59,11 +59,31 @@ static void describe_holder(struct record *record, const struct grant *grant, ui
 	copy_text(record->via_path, sizeof record->via_path, other->path);
 }
 
+static bool is_text_of(const char *field, size_t size, const char *text)
+{
+	return strncmp(field, text ? text : "", size) == 0;
+}
+
+/* The record describes that holder: the one it was drawn for, or NULL, this process. */
+static bool describes(const struct record *record, const struct relock_on_behalf *other)
+{
+	if (!other)
+		return record->via == RELOCK_VIA_NONE;
+	pid_t keeper = other->keeper_pid ? other->keeper_pid : process_self()->pid;
+	return record->pid == other->pid && record->start_time == other->start_time &&
+	       record->uid == other->uid && record->via == (uint32_t)other->via &&
+	       record->via_pid == keeper &&
+	       (!other->keeper_pid || record->via_start_time == other->keeper_start_time) &&
+	       is_text_of(record->command, sizeof record->command, other->command) &&
+	       is_text_of(record->via_path, sizeof record->via_path, other->path);
+}
+
 int lock_record_draw(struct file_lock *file, const struct grant *grant, enum hold_mode mode)
 {
-	bool plain = !grant->info_length && !grant->command && !grant->on_behalf;
+	bool plain = !grant->info_length && !grant->command;
 
-	if (plain && file->plain && file->image->record.mode == (uint32_t)mode)
+	if (plain && file->plain && file->image->record.mode == (uint32_t)mode &&
+	    describes(&file->image->record, grant->on_behalf))
 		return 0;
 	/* A hold that is passed on shares the last exclusive one's token. */
 	uint64_t token = file->image ? file->image->record.token : 0;

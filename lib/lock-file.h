@@ -69,7 +69,7 @@ struct file_lock {
 	bool strange;  /* not looked at since it was opened, see no_orphan() */
 	bool recorded; /* the present hold has a record */
 	bool ended;    /* which says already how it ends */
-	bool plain;    /* the image is that of a request without any particulars */
+	bool plain;    /* the image is that of a request without particulars but the holder */
 	bool stamped;  /* `stamp` is set */
 	dev_t device;
 	ino_t inode;
