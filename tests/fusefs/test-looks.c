@@ -260,7 +260,7 @@ static struct peer start_holder(struct life *life, const struct fixture *fixture
 	return peer;
 }
 
-static int ask(struct peer *peer, enum step step)
+static int ask(struct peer *peer, int step)
 {
 	peer_say(peer, step);
 	return peer_hear(peer);
