@@ -22,6 +22,7 @@
 #include "say.h"
 #include "server.h"
 #include "sight.h"
+#include "state.h"
 #include "store-wait.h"
 
 enum { LOOKS_AT_ONCE = 8 };
@@ -199,7 +200,8 @@ static int make_server(struct server *server, const struct serving *serving, rel
 	server->mount.ledger = serving->ledger;
 	if (serving->ledger)
 		join_supervisor(server);
-	bool is_made = server->promises && server->callers && server->sights && waits;
+	bool is_made = server->promises && server->callers && server->sights && waits &&
+		       state_begin(&server->mount) == 0;
 	return server->wake >= 0 && is_made ? 0 : -ENOMEM;
 }
 

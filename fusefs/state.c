@@ -40,12 +40,15 @@ static char *copy_bytes(const char *bytes, size_t length)
 	return copy;
 }
 
-static char *host_name(void)
+int state_begin(struct mount *mount)
 {
-	char name[256] = "";
+	char host[256] = "";
 
-	gethostname(name, sizeof name - 1);
-	return strdup(name);
+	gethostname(host, sizeof host - 1);
+	mount->host = strdup(host);
+	if (asprintf(&mount->via, "mount %s (pid %d)", mount->path, (int)mount_pid(mount)) < 0)
+		mount->via = NULL;
+	return mount->host && mount->via ? 0 : -ENOMEM;
 }
 
 bool state_lacks_heirs(const struct entry *entry)
@@ -102,24 +105,22 @@ static int describe(const struct mount *mount, const struct handle *handle, bool
 		    struct relock_holder *ret)
 {
 	const struct process *process = &handle->holder;
-	pid_t keeper = mount_pid(mount);
 
 	*ret = (struct relock_holder){
 		.mode = handle->mode,
 		.uid = process->uid,
 		.user = user_name(process->uid),
-		.host = host_name(),
+		.host = strdup(mount->host),
 		.command = process->command[0] ? strdup(process->command) : NULL,
 		.via_kind = RELOCK_VIA_MOUNT,
-		.via_pid = keeper,
+		.via = strdup(mount->via),
+		.via_pid = mount_pid(mount),
 		.via_path = strdup(mount->path),
 		.since = handle->since,
 		.token = handle->token,
 		.info = handle->info ? copy_bytes(handle->info, handle->info_length) : NULL,
 		.info_length = handle->info_length,
 	};
-	if (asprintf(&ret->via, "mount %s (pid %d)", mount->path, (int)keeper) < 0)
-		ret->via = NULL;
 	bool complete = ret->host && ret->via && ret->via_path &&
 			(ret->command || !process->command[0]) && (ret->info || !handle->info);
 	return complete ? describe_process(handle, is_seen, ret) : -ENOMEM;

@@ -15,6 +15,10 @@
 
 #include "entry.h"
 
+/* Once, before the first look: what is the same of all holders, as it is now, and
+ * as the records in the store have it.  -ENOMEM */
+int state_begin(struct mount *mount);
+
 /*
  * The state of a lock that the mount holds; to be freed with
  * relock_status_free().  The users of its holders must be known (user.h).  With

@@ -95,6 +95,7 @@ static int setup(void **state)
 	assert_int_equal(relock_store_open(&bench->store, url), 0);
 	bench->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	mount_init(&bench->mount, bench->store, "/locks", store_waits_new(bench->wake), &answers);
+	assert_int_equal(state_begin(&bench->mount), 0);
 	bench->entry = entry_get(&bench->mount, "backup");
 	assert_non_null(bench->entry);
 	/* As if the kernel knew it. */

@@ -33,6 +33,7 @@
 #include "promise.h"
 #include "relock.h"
 #include "sight.h"
+#include "state.h"
 #include "target.h"
 
 enum { FILES_MAX = 64, NODES_MAX = 64, STEPS_MAX = 200, OUTSIDE_COUNT = 3 };
@@ -695,6 +696,7 @@ static void begin(void)
 	kernel = (struct kernel){0};
 	fake.coin = next_coin;
 	mount_init(&kernel.server.mount, world.store, world.mountpoint, NULL, &open_answers);
+	EXPECT(state_begin(&kernel.server.mount) == 0);
 	kernel.server.callers = world.callers;
 	kernel.server.sights = world.sights;
 	kernel.server.promises = promises_new(NULL);
