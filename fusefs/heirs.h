@@ -15,7 +15,7 @@
  *
  * To walk through all of /proc takes tens of milliseconds on a busy machine,
  * and is done only for a hold whose opener has it no more.  That the opener has
- * it is looked at where it was remembered to have it, and then by sight.h.
+ * it is looked at where it was remembered to have it, and in between by sight.h.
  */
 #pragma once
 

@@ -3,11 +3,14 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 /* A descriptor each, at most. */
 enum { MOST = 64 };
+
+#define AGE (RELOCK_SECOND / 10)
 
 /* A handle may be several holders', one after the other, by flock(2). */
 struct place {
@@ -21,34 +24,39 @@ struct sights {
 	bool any;
 };
 
-static bool read_again(const struct sight *sight, char *text, size_t size, size_t *ret_length)
+static int64_t now(void)
 {
-	ssize_t length = pread(sight->fd, text, size, 0);
+	struct timespec time;
 
-	if (length <= 0)
-		return false;
-	*ret_length = (size_t)length;
-	return true;
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return time.tv_sec * RELOCK_SECOND + time.tv_nsec;
+}
+
+/* The rights of the descriptor, as those of its entry; 0: it is not there. */
+static mode_t mode_of(const struct sight *sight)
+{
+	struct stat entry;
+
+	return fstatat(sight->folder, sight->number, &entry, AT_SYMLINK_NOFOLLOW) == 0
+		       ? entry.st_mode
+		       : 0;
 }
 
 bool sight_take(struct sight *ret, const struct process *process, int number, dev_t device,
 		ino_t inode)
 {
-	struct sight sight = SIGHT_NONE;
+	struct sight sight = {.taken = now()};
 	char path[64];
 
-	/* First the file, then the proof that it is that process's. */
-	snprintf(path, sizeof path, "/proc/%d/fdinfo/%d", (int)process->pid, number);
-	sight.fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (sight.fd < 0)
+	/* First the folder, then the proof that it is that process's. */
+	snprintf(path, sizeof path, "/proc/%d/fd", (int)process->pid);
+	snprintf(sight.number, sizeof sight.number, "%d", number);
+	sight.folder = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (sight.folder < 0)
 		return false;
-	bool is_seen = !process_is_gone(process) &&
-		       read_again(&sight, sight.text, sizeof sight.text, &sight.length) &&
-		       process_has_open_at(process->pid, number, device, inode);
-	/* One that is longer has an end that would not be compared; one without the
-	 * number of the file (before Linux 5.14) says too little. */
-	if (!is_seen || sight.length == sizeof sight.text ||
-	    !memmem(sight.text, sight.length, "\nino:\t", 6)) {
+	sight.mode = mode_of(&sight);
+	if (sight.mode == 0 || process_is_gone(process) ||
+	    !process_has_open_at(process->pid, number, device, inode)) {
 		sight_drop(&sight);
 		return false;
 	}
@@ -58,8 +66,8 @@ bool sight_take(struct sight *ret, const struct process *process, int number, de
 
 void sight_drop(struct sight *sight)
 {
-	if (sight->fd >= 0)
-		close(sight->fd);
+	if (sight->folder >= 0)
+		close(sight->folder);
 	*sight = SIGHT_NONE;
 }
 
@@ -92,13 +100,10 @@ static bool is_of(const struct place *place, uint64_t handle, const struct proce
 bool sights_see(struct sights *sights, const struct handle *handle)
 {
 	struct place *place = place_of(sights, handle_id(handle));
-	char text[sizeof place->sight.text];
-	size_t length;
 
-	if (!is_of(place, handle_id(handle), &handle->holder) || place->sight.fd < 0)
+	if (!is_of(place, handle_id(handle), &handle->holder) || place->sight.folder < 0)
 		return false;
-	if (read_again(&place->sight, text, sizeof text, &length) &&
-	    length == place->sight.length && memcmp(text, place->sight.text, length) == 0)
+	if (now() - place->sight.taken <= AGE && mode_of(&place->sight) == place->sight.mode)
 		return true;
 	sight_drop(&place->sight);
 	return false;
@@ -122,7 +127,7 @@ void sights_keep(struct sights *sights, uint64_t handle, const struct process *h
 {
 	struct place *place = place_of(sights, handle);
 
-	if (is_of(place, handle, holder) && sight->fd >= 0) {
+	if (is_of(place, handle, holder) && sight->folder >= 0) {
 		sight_drop(&place->sight);
 		place->sight = *sight;
 		*sight = SIGHT_NONE;

@@ -1,17 +1,21 @@
 /*
  * Holders that are looked at again and again: the look that found a holder with
- * its descriptor leaves the file of /proc that says so open, and the next one
- * reads that.
+ * its descriptor leaves the folder /proc/PID/fd open, and for a tenth of a second the
+ * next ones only see whether the descriptor is there.
  *
- * An open file of /proc/PID/fdinfo belongs to that process and to no other one,
- * also when the number is used again, and to its descriptor of that number: it
- * is made anew at each read, which fails once process or descriptor is gone
- * (seq_show() in fs/proc/fd.c).  So as long as it reads as it did, byte for byte,
- * the holder lives and has the same file of the same mount open.  If it reads
- * otherwise, which a write to the descriptor is enough for, somebody looks anew.
+ * An open folder of /proc/PID belongs to that process and to no other one, also
+ * when the number is used again.  The entry of a descriptor is looked up anew each
+ * time, and has the rights that the descriptor gives (tid_fd_revalidate() in
+ * fs/proc/fd.c).  So a holder that has ended, or has closed the descriptor, is seen
+ * to have done so at once; one that has opened something else by the same number
+ * and for the same access, when the tenth of a second is over.
  *
- * A look is a system call then in place of twelve, and none of them waits for
- * anybody: it is the session thread's own, and no errand.
+ * A look is a system call then in place of twelve, and it waits for nobody: it is
+ * the session thread's own, and no errand.  What tells the file itself cannot be:
+ * to follow the link waits for an execve(2) of the process (process.h), and to read
+ * its fdinfo for whatever the file there may be; that of an epoll(7) waits while
+ * another thread is in epoll_wait(2), and writes to memory that a FUSE server
+ * of the user's own has to provide.
  */
 #pragma once
 
@@ -19,12 +23,13 @@
 
 /* What a look leaves behind. */
 struct sight {
-	int fd; /* of /proc/PID/fdinfo/N; -1: nothing */
-	size_t length;
-	char text[128];
+	int folder; /* /proc/PID/fd; -1: nothing */
+	mode_t mode;
+	char number[12];
+	int64_t taken; /* CLOCK_MONOTONIC */
 };
 
-#define SIGHT_NONE ((struct sight){.fd = -1})
+#define SIGHT_NONE ((struct sight){.folder = -1})
 
 /* The process has the file open by this number, and can be looked at again so.
  * Not in the session thread. */
