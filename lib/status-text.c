@@ -65,10 +65,10 @@ static void format_moment(char *buffer, size_t size, int64_t moment)
 	struct tm local;
 
 	localtime_r(&seconds, &local);
-	size_t length = strftime(buffer, size, "%Y-%m-%dT%H:%M:%S", &local);
 	long east = labs(local.tm_gmtoff) / 60; /* minutes, or west */
-	snprintf(buffer + length, size - length, ".%03d%c%02ld:%02ld",
-		 (int)(moment % RELOCK_SECOND / RELOCK_MILLISECOND),
+	snprintf(buffer, size, "%d-%02d-%02dT%02d:%02d:%02d.%03d%c%02ld:%02ld",
+		 local.tm_year + 1900, local.tm_mon + 1, local.tm_mday, local.tm_hour, local.tm_min,
+		 local.tm_sec, (int)(moment % RELOCK_SECOND / RELOCK_MILLISECOND),
 		 local.tm_gmtoff < 0 ? '-' : '+', east / 60, east % 60);
 }
 
