@@ -59,6 +59,8 @@ void mount_end(struct mount *mount)
 	table_free(&mount->handles);
 	table_free(&mount->entries_by_id);
 	table_free(&mount->entries_by_name);
+	free(mount->host);
+	free(mount->via);
 }
 
 int entry_check_name(const char *name)

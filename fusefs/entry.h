@@ -149,6 +149,8 @@ struct mount {
 	 * forgets a name, when the lock is free, upon each new open of it. */
 	TAILQ_HEAD(entry_list, entry) idle;
 	size_t idle_count;
+	/* What every holder is described with, see state_begin(). */
+	char *host, *via;
 };
 
 /* The process that has the locks of the store, as others see it. */

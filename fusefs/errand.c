@@ -106,10 +106,13 @@ int errands_start(struct errands **ret, int event, size_t most, struct ledger *l
 void errands_add(struct errands *errands, struct errand *errand)
 {
 	errand->result = -ENODEV;
-	errand->kept = errands->finishing;
-	errands->finishing = NULL;
-	if (!errand->kept)
-		errand->kept = ledger_add_errand(errands->ledger, errand->is_break);
+	errand->kept = NULL;
+	if (!errand->is_for_nobody) {
+		errand->kept = errands->finishing;
+		errands->finishing = NULL;
+		if (!errand->kept)
+			errand->kept = ledger_add_errand(errands->ledger, errand->is_break);
+	}
 	pthread_mutex_lock(&errands->mutex);
 	STAILQ_INSERT_TAIL(&errands->due, errand, next);
 	errands->due_count++;

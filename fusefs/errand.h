@@ -24,6 +24,7 @@ struct errand {
 	void (*finish)(struct errand *errand);
 	int result; /* of run(); -ENODEV if the mount ended first */
 	bool is_break;
+	bool is_for_nobody; /* for no request */
 	struct ledger_errand *kept;
 	STAILQ_ENTRY(errand) next;
 };

@@ -43,6 +43,8 @@ struct other {
 struct heir_search {
 	dev_t device;
 	ino_t inode;
+	bool wants_sight;
+	struct sight sight; /* of the first of */
 	size_t hold_count, other_count;
 	struct sought holds[HOLDS_MOST];
 	struct other others[OTHERS_MOST];
@@ -56,6 +58,8 @@ struct heir_search *heir_search_new(const struct mount *mount, const struct entr
 		return NULL;
 	search->device = mount->device;
 	search->inode = entry_id(entry);
+	search->wants_sight = false;
+	search->sight = SIGHT_NONE;
 	search->hold_count = search->other_count = 0;
 	for (const struct handle *handle = TAILQ_FIRST(&entry->holders);
 	     handle && search->hold_count < HOLDS_MOST; handle = TAILQ_NEXT(handle, in_holders))
@@ -72,6 +76,11 @@ struct heir_search *heir_search_new(const struct mount *mount, const struct entr
 			search->others[search->other_count++] =
 				(struct other){handle->thread, handle->access};
 	return search;
+}
+
+void heir_search_want_sight(struct heir_search *search)
+{
+	search->wants_sight = true;
 }
 
 /* One process's descriptors of the file, of one access mode. */
@@ -364,12 +373,20 @@ void heir_search_run(struct heir_search *search)
 {
 	for (size_t i = 0; i < search->hold_count; i++)
 		search->holds[i].presence = presence_of_opener(search, &search->holds[i]);
+	const struct sought *first = &search->holds[0];
+	if (search->wants_sight && first->presence == RELOCK_PRESENT && first->descriptor >= 0)
+		(void)sight_take(&search->sight, &first->process, first->descriptor, search->device,
+				 search->inode);
 	if (make_room(search))
 		walk_for(search);
 }
 
-void heir_search_finish(const struct mount *mount, struct heir_search *search)
+void heir_search_finish(const struct mount *mount, struct sights *sights,
+			struct heir_search *search)
 {
+	if (search)
+		sights_keep(sights, search->holds[0].handle, &search->holds[0].process,
+			    &search->sight);
 	for (size_t i = 0; search && i < search->hold_count; i++) {
 		struct sought *hold = &search->holds[i];
 		struct handle *handle = handle_of_id(mount, hold->handle);

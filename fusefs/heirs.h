@@ -15,13 +15,14 @@
  *
  * To walk through all of /proc takes tens of milliseconds on a busy machine,
  * and is done only for a hold whose opener has it no more.  That the opener has
- * it is one system call, since it is remembered where it had it.
+ * it is looked at where it was remembered to have it, and in between by sight.h.
  */
 #pragma once
 
 #include <stdbool.h>
 
 #include "entry.h"
+#include "sight.h"
 
 struct heir {
 	pid_t pid;
@@ -41,10 +42,13 @@ struct heir_search;
 /* Session thread: takes what the search has to know.  NULL without memory, or
  * if nobody holds the entry. */
 struct heir_search *heir_search_new(const struct mount *mount, const struct entry *entry);
+/* It shall leave a sight of its first holder. */
+void heir_search_want_sight(struct heir_search *search);
 
 /* Any thread. */
 void heir_search_run(struct heir_search *search);
 
 /* Session thread: remembers what was found in the handles that still hold; frees
  * the search.  NULL is allowed. */
-void heir_search_finish(const struct mount *mount, struct heir_search *search);
+void heir_search_finish(const struct mount *mount, struct sights *sights,
+			struct heir_search *search);

@@ -32,6 +32,12 @@
  */
 #define SIZE_BEFORE_READ ((off_t)1 << 20)
 
+/*
+ * So old may be what is shown of who waits for the lock in the store, outside the
+ * mount: a tenth of a second.
+ */
+#define WAITERS_AGE (RELOCK_SECOND / 10)
+
 static void run(struct errand *errand)
 {
 	struct look *look = (struct look *)(void *)errand;
@@ -69,7 +75,7 @@ static int complete(struct look *look)
 		return history_check(look->status);
 	if (!entry_is_held(look->entry))
 		return state_add_queue(look->entry, look->status);
-	int result = state_of_held(mount, look->entry, &status);
+	int result = state_of_held(mount, look->entry, look->openers_are_seen, &status);
 	if (result < 0)
 		return result;
 	look->status = status;
@@ -86,11 +92,104 @@ static void end(struct look *look)
 	struct entry *entry = look->entry;
 
 	relock_status_free(look->status);
-	heir_search_finish(mount, look->heirs);
+	heir_search_finish(mount, look->server->sights, look->heirs);
 	free(look->key);
 	free(look);
 	entry->pins--;
 	entry_settle(mount, entry);
+}
+
+/* The only holder, who so has the lock exclusively, or NULL. */
+static const struct handle *sole_holder(const struct entry *entry)
+{
+	const struct handle *first = TAILQ_FIRST(&entry->holders);
+
+	return first && first->mode == RELOCK_EXCLUSIVE ? first : NULL;
+}
+
+/* Has the store looked at for what that leaves behind (relock_nobody_waits()). */
+struct question {
+	struct errand errand;
+	struct server *server;
+	char name[];
+};
+
+static void run_question(struct errand *errand)
+{
+	const struct question *question = (struct question *)(void *)errand;
+	struct relock_status *status = NULL;
+
+	if (relock_status(question->server->mount.store, question->name, &status) == 0)
+		relock_status_free(status);
+}
+
+static void finish_question(struct errand *errand)
+{
+	struct question *question = (struct question *)(void *)errand;
+
+	question->server->asks_for_waiters = false;
+	free(question);
+}
+
+static void ask_for_waiters(struct server *server, const struct entry *entry)
+{
+	struct question *question;
+	size_t size = strlen(entry->name) + 1;
+
+	if (server->asks_for_waiters)
+		return;
+	question = malloc(sizeof *question + size);
+	if (!question)
+		return;
+	question->errand = (struct errand){
+		.run = run_question, .finish = finish_question, .is_for_nobody = true};
+	question->server = server;
+	memcpy(question->name, entry->name, size);
+	server->asks_for_waiters = true;
+	errands_add(server->looks, &question->errand);
+}
+
+/*
+ * Who waits in the store is known from a look of a moment ago, at this lock or
+ * another: nobody.  What holders outside do is asked of the store at each look;
+ * while the mount holds exclusively there are none.
+ *
+ * Who looks again and again shall not have to wait each time that becomes old:
+ * somebody is sent beforehand.
+ */
+static bool nobody_waits_outside(struct look *look)
+{
+	const struct handle *holder = sole_holder(look->entry);
+
+	if (!holder)
+		return false;
+	if (relock_nobody_waits(holder->held->lock, WAITERS_AGE / 2) == 0)
+		return true;
+	if (relock_nobody_waits(holder->held->lock, WAITERS_AGE) < 0)
+		return false;
+	ask_for_waiters(look->server, look->entry);
+	return true;
+}
+
+/* The openers that have no heirs live, and if they were looked for before, have
+ * their descriptors. */
+static bool see_openers(struct look *look)
+{
+	const struct handle *holder = sole_holder(look->entry);
+
+	if (holder && sights_see(look->server->sights, holder))
+		return true;
+	return (look->knows_heirs || !look->thorough) && !state_lacks_heirs(look->entry);
+}
+
+static struct heir_search *search_for_heirs(const struct look *look)
+{
+	struct heir_search *search = heir_search_new(&look->server->mount, look->entry);
+	const struct handle *holder = sole_holder(look->entry);
+
+	if (search && holder && sights_want(look->server->sights, holder))
+		heir_search_want_sight(search);
+	return search;
 }
 
 /* Answers the request if all is known that it needs; else sends an errand. */
@@ -103,11 +202,12 @@ static void go_on(struct look *look)
 	if (look->unknown_user == asked)
 		look->unknown_user = NO_USER;
 	bool held = entry_is_held(look->entry);
-	look->wants_store = !look->status && (look->thorough || !held);
-	bool wants_heirs =
-		held && !look->knows_heirs && (look->thorough || state_lacks_heirs(look->entry));
-	if (look->unknown_user == NO_USER && wants_heirs) {
-		look->heirs = heir_search_new(&look->server->mount, look->entry);
+	look->wants_store =
+		!look->status && (!held || (look->thorough && !nobody_waits_outside(look)));
+	look->openers_are_seen = held && see_openers(look);
+	if (look->unknown_user == NO_USER && held && !look->knows_heirs &&
+	    !look->openers_are_seen) {
+		look->heirs = search_for_heirs(look);
 		look->knows_heirs = true;
 	}
 	if (look->unknown_user != NO_USER || look->wants_store || look->heirs) {
@@ -126,7 +226,7 @@ static void finish(struct errand *errand)
 {
 	struct look *look = (struct look *)(void *)errand;
 
-	heir_search_finish(&look->server->mount, look->heirs);
+	heir_search_finish(&look->server->mount, look->server->sights, look->heirs);
 	look->heirs = NULL;
 	if (errand->result < 0) {
 		fuse_reply_err(look->request, -plain_error(errand->result));

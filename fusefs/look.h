@@ -23,6 +23,7 @@ struct look {
 	struct relock_status *status;
 	struct heir_search *heirs; /* under way */
 	bool wants_store, knows_heirs;
+	bool openers_are_seen; /* as in state.h */
 };
 
 /*

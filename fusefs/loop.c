@@ -17,6 +17,7 @@
 #include "invalidate.h"
 #include "recover.h"
 #include "say.h"
+#include "sight.h"
 #include "wire.h"
 
 enum {
@@ -230,6 +231,7 @@ static void rest(struct loop *loop)
 	size_t count = count_things(&loop->server->mount);
 
 	callers_forget(loop->server->callers);
+	sights_forget(loop->server->sights);
 	if (loop->most >= MANY && count < loop->most / 2) {
 		(void)malloc_trim(0);
 		loop->most = count;
@@ -247,7 +249,8 @@ static int wait_for_work(struct loop *loop)
 	size_t things = count_things(&server->mount);
 	if (loop->most < things)
 		loop->most = things;
-	bool has_idle = !TAILQ_EMPTY(&server->mount.idle) || callers_any(server->callers);
+	bool has_idle = !TAILQ_EMPTY(&server->mount.idle) || callers_any(server->callers) ||
+			sights_any(server->sights);
 	int count = poll(fds, 3, has_idle ? IDLE_SECONDS * 1000 : -1);
 
 	if (count < 0 && errno != EINTR)

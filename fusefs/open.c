@@ -225,7 +225,7 @@ static void ask(fuse_req_t request, enum wish wish, struct handle *handle, enum 
 {
 	const struct fuse_ctx *context = fuse_req_ctx(request);
 	struct server *server = server_of(request);
-	struct parked *parked = calloc(1, sizeof *parked);
+	struct parked *parked = malloc(sizeof *parked);
 
 	if (!parked) {
 		if (wish != BY_FLOCK)

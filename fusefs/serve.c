@@ -21,6 +21,8 @@
 #include "recover.h"
 #include "say.h"
 #include "server.h"
+#include "sight.h"
+#include "state.h"
 #include "store-wait.h"
 
 enum { LOOKS_AT_ONCE = 8 };
@@ -192,12 +194,15 @@ static int make_server(struct server *server, const struct serving *serving, rel
 	server->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	server->promises = promises_new(serving->ledger);
 	server->callers = callers_new();
+	server->sights = sights_new();
 	struct store_waits *waits = store_waits_new(server->wake);
 	mount_init(&server->mount, store, serving->mountpoint, waits, &open_answers);
 	server->mount.ledger = serving->ledger;
 	if (serving->ledger)
 		join_supervisor(server);
-	return server->wake >= 0 && server->promises && server->callers && waits ? 0 : -ENOMEM;
+	bool is_made = server->promises && server->callers && server->sights && waits &&
+		       state_begin(&server->mount) == 0;
+	return server->wake >= 0 && is_made ? 0 : -ENOMEM;
 }
 
 static void end_server(struct server *server)
@@ -208,6 +213,7 @@ static void end_server(struct server *server)
 	store_waits_free(server->mount.waits);
 	promises_free(server->promises);
 	callers_free(server->callers);
+	sights_free(server->sights);
 	if (server->wake >= 0)
 		close(server->wake);
 }

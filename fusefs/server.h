@@ -16,6 +16,7 @@
  *	------------   below this line nothing knows FUSE
  *	grant.c        who holds and who is next
  *	heirs.c        who has it open, if not who opened it
+ *	sight.c        who still has it open
  *	entry.c        names and handles
  *	relock.h       the store
  */
@@ -36,6 +37,8 @@ struct server {
 	int wake; /* eventfd: some other thread has something for this one */
 	struct promises *promises;
 	struct callers *callers;
+	struct sights *sights;
+	bool asks_for_waiters; /* an errand is under way that does, see look.c */
 	struct errands *looks, *breaks;
 	struct invalidator *invalidator;
 	struct table listings; /* open directories, see look.c */

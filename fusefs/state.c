@@ -40,12 +40,15 @@ static char *copy_bytes(const char *bytes, size_t length)
 	return copy;
 }
 
-static char *host_name(void)
+int state_begin(struct mount *mount)
 {
-	char name[256] = "";
+	char host[256] = "";
 
-	gethostname(name, sizeof name - 1);
-	return strdup(name);
+	gethostname(host, sizeof host - 1);
+	mount->host = strdup(host);
+	if (asprintf(&mount->via, "mount %s (pid %d)", mount->path, (int)mount_pid(mount)) < 0)
+		mount->via = NULL;
+	return mount->host && mount->via ? 0 : -ENOMEM;
 }
 
 bool state_lacks_heirs(const struct entry *entry)
@@ -60,7 +63,7 @@ bool state_lacks_heirs(const struct entry *entry)
 
 /* A pid that is shown is one that lives and has the lock; who had it before is
  * told apart, and who has the descriptor now. */
-static int describe_process(const struct handle *handle, struct relock_holder *ret)
+static int describe_process(const struct handle *handle, bool is_seen, struct relock_holder *ret)
 {
 	const struct process *process = &handle->held->holder;
 	const struct heirs *heirs = handle->held->heirs;
@@ -69,7 +72,7 @@ static int describe_process(const struct handle *handle, struct relock_holder *r
 	ret->namespace_pid = process->namespace_pid;
 	if (process->pid == 0)
 		ret->presence = RELOCK_OUT_OF_SIGHT;
-	else if (process_has_ended(process))
+	else if (!(is_seen && !heirs) && process_has_ended(process))
 		ret->presence = RELOCK_ENDED;
 	else if (heirs)
 		ret->presence = heirs->presence;
@@ -98,7 +101,7 @@ static int describe_process(const struct handle *handle, struct relock_holder *r
 	return 0;
 }
 
-static int describe(const struct mount *mount, const struct handle *handle,
+static int describe(const struct mount *mount, const struct handle *handle, bool is_seen,
 		    struct relock_holder *ret)
 {
 	const struct process *process = &handle->held->holder;
@@ -107,9 +110,10 @@ static int describe(const struct mount *mount, const struct handle *handle,
 		.mode = handle->mode,
 		.uid = process->uid,
 		.user = user_name(process->uid),
-		.host = host_name(),
+		.host = strdup(mount->host),
 		.command = process->command[0] ? strdup(process->command) : NULL,
 		.via_kind = RELOCK_VIA_MOUNT,
+		.via = strdup(mount->via),
 		.via_pid = mount_pid(mount),
 		.via_path = strdup(mount->path),
 		.since = handle->held->since,
@@ -119,15 +123,14 @@ static int describe(const struct mount *mount, const struct handle *handle,
 				: NULL,
 		.info_length = handle->held->info_length,
 	};
-	if (asprintf(&ret->via, "mount %s (pid %d)", mount->path, (int)mount_pid(mount)) < 0)
-		ret->via = NULL;
 	bool complete = ret->host && ret->via && ret->via_path &&
 			(ret->command || !process->command[0]) &&
 			(ret->info || !handle->held->info);
-	return complete ? describe_process(handle, ret) : -ENOMEM;
+	return complete ? describe_process(handle, is_seen, ret) : -ENOMEM;
 }
 
-int state_of_held(const struct mount *mount, const struct entry *entry, struct relock_status **ret)
+int state_of_held(const struct mount *mount, const struct entry *entry, bool openers_are_seen,
+		  struct relock_status **ret)
 {
 	struct relock_status *status = calloc(1, sizeof *status);
 	const struct handle *handle;
@@ -146,7 +149,7 @@ int state_of_held(const struct mount *mount, const struct entry *entry, struct r
 	int result = status->name && status->store && status->holders ? 0 : -ENOMEM;
 	if (result == 0)
 		TAILQ_FOREACH(handle, &entry->holders, in_holders)
-	if (describe(mount, handle, &status->holders[status->holder_count++]) < 0)
+	if (describe(mount, handle, openers_are_seen, &status->holders[status->holder_count++]) < 0)
 		result = -ENOMEM;
 	if (result == 0)
 		result = state_add_queue(entry, status);

@@ -8,18 +8,25 @@
  *
  * To ask the store who waits outside is dear: it reads /proc/locks, and while it
  * does, the kernel lets nobody on the machine take a file lock (file_rwsem in
- * fs/locks.c).  So it is asked when a text is read, and not for each stat(2).
+ * fs/locks.c).  So it is asked when a text is read, and not for each stat(2); and
+ * not then if it said a moment ago that nobody does (look.c).
  */
 #pragma once
 
 #include "entry.h"
 
+/* Once, before the first look: what is the same of all holders, as it is now, and
+ * as the records in the store have it.  -ENOMEM */
+int state_begin(struct mount *mount);
+
 /*
  * The state of a lock that the mount holds; to be freed with
- * relock_status_free().  The users of its holders must be known (user.h).
- * -ENOMEM
+ * relock_status_free().  The users of its holders must be known (user.h).  With
+ * `openers_are_seen`, each opener that has no heirs has been seen to live, just
+ * now.  -ENOMEM
  */
-int state_of_held(const struct mount *mount, const struct entry *entry, struct relock_status **ret);
+int state_of_held(const struct mount *mount, const struct entry *entry, bool openers_are_seen,
+		  struct relock_status **ret);
 
 /* A holder's opener has ended, and who has the lock now has not been looked for
  * (heirs.h). */

@@ -94,11 +94,13 @@ int lock_file_store_open(relock_store *store, const char *rest, bool any_folder,
 	file_store->any_folder = any_folder;
 	file_store->primitive = primitive;
 	file_store->dir_fd = TAKE_FD(fd);
+	kept_waits_init(&file_store->waits);
 	return 0;
 }
 
 void lock_file_store_close(relock_store *store)
 {
+	kept_waits_end(&file_store_of(store)->waits);
 	close(file_store_of(store)->dir_fd);
 }
 

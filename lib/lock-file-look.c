@@ -267,52 +267,6 @@ static void describe(struct relock_holder *ret, const struct file_holder *holder
 		ret->token = 0;
 }
 
-/* Waiters stand below what blocks them, with its number.  An exclusive lock that
- * stands there twice was read twice, and its waiters with it. */
-static size_t count_waiters(const struct file_look *look, enum lock_line_type type,
-			    const struct snapshot *snapshot)
-{
-	uint64_t number = 0;
-	size_t count = 0;
-
-	for (size_t i = 0; i < snapshot->line_count; i++) {
-		const struct lock_line *line = &snapshot->lines[i];
-		if (!line_is_of(line, &look->id) ||
-		    (line->type == LOCK_LINE_FLOCK) != (type == LOCK_LINE_FLOCK))
-			continue;
-		if (!line->blocked && number == 0)
-			number = line->number;
-		count += line->blocked && (look->mode == HOLD_SHARED || line->number == number);
-	}
-	return count;
-}
-
-static int describe_waiters(const struct file_look *look, enum lock_line_type type,
-			    struct snapshot *snapshot, struct relock_status *status)
-{
-	if (snapshot_lines(snapshot) < 0)
-		return 0;
-	status->waiter_count = count_waiters(look, type, snapshot);
-	if (status->waiter_count == 0)
-		return 0;
-	int result = snapshot_waits(snapshot);
-	if (result < 0)
-		return result == -ENOSYS ? 0 : result;
-	status->waiter_pids = calloc(snapshot->wait_count + 1, sizeof *status->waiter_pids);
-	if (!status->waiter_pids)
-		return -ENOMEM;
-	for (size_t i = 0; i < snapshot->wait_count; i++) {
-		const struct lock_wait *wait = &snapshot->waits[i];
-		if (wait->inode == look->status.st_ino && wait->device == look->status.st_dev &&
-		    (wait->type == LOCK_LINE_FLOCK) == (type == LOCK_LINE_FLOCK))
-			status->waiter_pids[status->waiter_pid_count++] = wait->pid;
-	}
-	/* The two were not looked at in the same moment. */
-	if (status->waiter_count < status->waiter_pid_count)
-		status->waiter_count = status->waiter_pid_count;
-	return 0;
-}
-
 /* The last hold: the one that began last, of all slots that were written. */
 static int describe_last(const struct file_look *look, struct relock_status *status)
 {
@@ -331,7 +285,7 @@ static int describe_last(const struct file_look *look, struct relock_status *sta
 	return 0;
 }
 
-static int describe_all(const struct file_look *look, enum lock_line_type type,
+static int describe_all(struct file_store *store, const struct file_look *look,
 			struct snapshot *snapshot, struct relock_status *status)
 {
 	if (!look->held)
@@ -343,13 +297,13 @@ static int describe_all(const struct file_look *look, enum lock_line_type type,
 		return -ENOMEM;
 	for (size_t i = 0; i < look->holder_count; i++)
 		describe(&status->holders[status->holder_count++], &look->holders[i], look->mode);
-	return describe_waiters(look, type, snapshot, status);
+	return file_look_waiters(store, look, snapshot, status);
 }
 
 int lock_file_look(relock_store *store, const char *name, struct snapshot *snapshot,
 		   struct relock_status *status)
 {
-	const struct file_store *file_store = file_store_of(store);
+	struct file_store *file_store = file_store_of(store);
 	__attribute__((cleanup(file_look_end))) struct file_look look = {.fd = -1};
 
 	status->state = RELOCK_FREE;
@@ -358,5 +312,5 @@ int lock_file_look(relock_store *store, const char *name, struct snapshot *snaps
 		return 0;
 	if (result < 0)
 		return result;
-	return describe_all(&look, file_store->primitive->line_type, snapshot, status);
+	return describe_all(file_store, &look, snapshot, status);
 }

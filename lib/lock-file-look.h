@@ -34,3 +34,7 @@ struct file_look {
 int file_look(const struct file_store *store, const char *name, struct snapshot *snapshot,
 	      struct file_look *ret);
 void file_look_end(struct file_look *look);
+
+/* Adds who waits for the held lock that was looked at.  -ENOMEM */
+int file_look_waiters(struct file_store *store, const struct file_look *look,
+		      struct snapshot *snapshot, struct relock_status *status);

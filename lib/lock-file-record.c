@@ -147,11 +147,34 @@ static int keep_image(struct file_lock *file, const struct slot *whole)
 	return 0;
 }
 
+static bool is_text_of(const char *field, size_t size, const char *text)
+{
+	return strncmp(field, text ? text : "", size) == 0;
+}
+
+/* The image describes that holder: the one it was drawn for, or NULL, this process. */
+static bool describes(const struct file_lock *file, const struct relock_on_behalf *other)
+{
+	const struct record *record = &file->image->record;
+
+	if (!other || !file->folded)
+		return !other && !file->folded;
+	const char *command = behind((const char *)texts_of(file->image));
+	pid_t keeper = other->keeper_pid ? other->keeper_pid : process_self()->pid;
+	return record->pid == other->pid && record->start_time == other->start_time &&
+	       record->uid == other->uid && record->via == (uint32_t)other->via &&
+	       record->via_pid == keeper &&
+	       (!other->keeper_pid || record->via_start_time == other->keeper_start_time) &&
+	       is_text_of(command, sizeof record->command, other->command) &&
+	       is_text_of(behind(command), sizeof record->via_path, other->path);
+}
+
 int lock_record_draw(struct file_lock *file, const struct grant *grant, enum hold_mode mode)
 {
-	bool plain = !grant->info_length && !grant->command && !grant->on_behalf;
+	bool plain = !grant->info_length && !grant->command;
 
-	if (plain && file->plain && file->image->record.mode == (uint32_t)mode)
+	if (plain && file->plain && file->image->record.mode == (uint32_t)mode &&
+	    describes(file, grant->on_behalf))
 		return 0;
 	/* A hold that is passed on shares the last exclusive one's token. */
 	uint64_t token = file->image ? file->image->record.token : 0;

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <sys/stat.h>
@@ -34,6 +35,18 @@ struct lock_primitive {
 	bool (*before_release)(relock_lock *lock);
 };
 
+/* What lock-file-waits.c keeps of the last look. */
+struct kept_waits {
+	atomic_bool wanted;
+	pthread_mutex_t mutex; /* guards the rest */
+	int64_t read;          /* when /proc/locks was, by CLOCK_MONOTONIC; 0: never */
+	struct file_id *files; /* those that were waited for */
+	size_t count;
+	/* How /proc/locks has the device that stat(2) calls so. */
+	dev_t device;
+	unsigned major, minor;
+};
+
 struct file_store {
 	int dir_fd;
 	bool any_folder;
@@ -41,6 +54,7 @@ struct file_store {
 	const struct lock_primitive *primitive;
 	atomic_uint walks_in_vain;     /* see orphan.c */
 	_Atomic int64_t no_walk_until; /* CLOCK_MONOTONIC */
+	struct kept_waits waits;
 };
 
 /* When a folder last changed. */
@@ -55,7 +69,7 @@ struct file_lock {
 	bool strange;  /* not looked at since it was opened, see no_orphan() */
 	bool recorded; /* the present hold has a record */
 	bool ended;    /* which says already how it ends */
-	bool plain;    /* the image is that of a request without any particulars */
+	bool plain;    /* the image is that of a request without particulars but the holder */
 	bool folded;   /* so is the image, see lock-file-record.c */
 	bool stamped;  /* `stamp` is set */
 	dev_t device;
@@ -102,6 +116,7 @@ int lock_file_fd(const relock_lock *lock);
 int lock_file_probe(relock_lock *lock);
 int lock_file_look(relock_store *store, const char *name, struct snapshot *snapshot,
 		   struct relock_status *status);
+int lock_file_nobody_waits(relock_lock *lock, int64_t age);
 int lock_file_each_name(relock_store *store, int (*callback)(const char *name, void *argument),
 			void *argument);
 int lock_file_break(relock_store *store, const char *name);
@@ -114,7 +129,8 @@ int lock_file_prune(relock_store *store, const char *name, int64_t age);
 	.check = lock_file_check, .set_info = lock_file_set_info,                                  \
 	.mark_broken = lock_file_mark_broken, .info = lock_file_info, .token = lock_file_token,    \
 	.fd = lock_file_fd, .probe = lock_file_probe, .look = lock_file_look,                      \
-	.each_name = lock_file_each_name, .break_hold = lock_file_break, .prune = lock_file_prune
+	.nobody_waits = lock_file_nobody_waits, .each_name = lock_file_each_name,                  \
+	.break_hold = lock_file_break, .prune = lock_file_prune
 
 /* The name still leads to the open file: 1, or 0 if not. */
 int lock_file_is_current(const struct file_store *store, struct file_lock *file, const char *name);
@@ -141,6 +157,10 @@ void lock_file_close(struct file_lock *file);
 
 /* Gives the error of an open its message. */
 int lock_file_explain(const char *name, int error);
+
+/* lock-file-waits.c */
+void kept_waits_init(struct kept_waits *kept);
+void kept_waits_end(struct kept_waits *kept);
 
 /* lock-file-folder.c: removes what is old, once a day. */
 void lock_file_prune_daily(relock_store *store);

@@ -431,6 +431,20 @@ int relock_check(relock_lock *lock)
 	return held ? on_hold(lock, check, NULL) : message_end(-ENOENT, lock->name);
 }
 
+int relock_nobody_waits(relock_lock *lock, int64_t age)
+{
+	const struct store_operations *operations = lock->store->operations;
+
+	message_begin();
+	pthread_mutex_lock(&lock->mutex);
+	int result = !lock->held ? -ENOENT
+		     : lock->waiting || !operations->nobody_waits
+			     ? -EAGAIN
+			     : operations->nobody_waits(lock, age);
+	pthread_mutex_unlock(&lock->mutex);
+	return message_end(result, lock->name);
+}
+
 static int mark_broken(relock_lock *lock, void *argument)
 {
 	return lock->store->operations->mark_broken(lock, argument);

@@ -11,6 +11,7 @@
 #include <sys/sysmacros.h>
 
 #include "cleanup.h"
+#include "clock.h"
 #include "process.h"
 
 /* Appends an item to a growing array.  False without memory. */
@@ -122,6 +123,7 @@ int snapshot_lines(struct snapshot *snapshot)
 {
 	if (snapshot->has_lines)
 		return 0;
+	snapshot->lines_read = clock_now(CLOCK_MONOTONIC);
 	int result = read_lines(snapshot);
 	if (result < 0)
 		return result == -ENOENT ? -ENOSYS : result;

@@ -52,6 +52,7 @@ struct lock_wait {
  */
 struct snapshot {
 	bool has_lines, has_holds, has_waits;
+	int64_t lines_read;      /* when they were, CLOCK_MONOTONIC */
 	struct lock_line *lines; /* of /proc/locks */
 	size_t line_count;
 	struct lock_hold *holds;

@@ -453,6 +453,19 @@ int relock_status(relock_store *store, const char *name, struct relock_status **
 /* The same of the lock that a handle is for. */
 int relock_lock_status(relock_lock *lock, struct relock_status **ret);
 
+/*
+ * For programs that hold for others, and are asked for the state of what they
+ * hold again and again: nobody else waits for the lock that this handle holds, as
+ * far as the last look at any lock of its store (relock_status(), relock_list(),
+ * in this process) has seen, no longer than `age` nanoseconds ago.  Costs no
+ * system call, where a look may take milliseconds: the kernel's list of those who
+ * wait is dear to read.  Looks leave behind what they see from the first such
+ * question on, so that is answered -EAGAIN.
+ *
+ * 0, -EAGAIN (somebody waits, or it is not known: look), -ENOENT (holds nothing)
+ */
+int relock_nobody_waits(relock_lock *lock, int64_t age);
+
 void relock_status_free(struct relock_status *status);
 
 /*

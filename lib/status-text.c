@@ -2,7 +2,9 @@
  * What state looks like: the same keys in `relock state`, in the mount, and in
  * JSON, so there is one walk over them.
  */
+#include <errno.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,8 +29,11 @@ static void say(struct walk *walk, const char *key, int is_number, const char *v
 
 	if (walk->result != 0)
 		return;
-	snprintf(prefixed, sizeof prefixed, "%s%s", walk->prefix, key);
-	struct relock_pair pair = {prefixed, value, is_number, walk->holder};
+	if (*walk->prefix) {
+		snprintf(prefixed, sizeof prefixed, "%s%s", walk->prefix, key);
+		key = prefixed;
+	}
+	struct relock_pair pair = {key, value, is_number, walk->holder};
 	walk->result = walk->callback(&pair, walk->argument);
 }
 
@@ -57,15 +62,14 @@ static void say_text(struct walk *walk, const char *key, const char *text)
 static void format_moment(char *buffer, size_t size, int64_t moment)
 {
 	time_t seconds = moment / RELOCK_SECOND;
-	char zone[8] = "";
 	struct tm local;
 
 	localtime_r(&seconds, &local);
-	size_t length = strftime(buffer, size, "%Y-%m-%dT%H:%M:%S", &local);
-	strftime(zone, sizeof zone, "%z", &local);
-	/* +0100 becomes +01:00 */
-	snprintf(buffer + length, size - length, ".%03d%.3s:%.2s",
-		 (int)(moment % RELOCK_SECOND / RELOCK_MILLISECOND), zone, zone + 3);
+	long east = labs(local.tm_gmtoff) / 60; /* minutes, or west */
+	snprintf(buffer, size, "%d-%02d-%02dT%02d:%02d:%02d.%03d%c%02ld:%02ld",
+		 local.tm_year + 1900, local.tm_mon + 1, local.tm_mday, local.tm_hour, local.tm_min,
+		 local.tm_sec, (int)(moment % RELOCK_SECOND / RELOCK_MILLISECOND),
+		 local.tm_gmtoff < 0 ? '-' : '+', east / 60, east % 60);
 }
 
 static void say_moment(struct walk *walk, const char *key, int64_t moment)
@@ -264,25 +268,48 @@ int relock_status_each(const struct relock_status *status,
 	return walk.result;
 }
 
-static int write_pair(const struct relock_pair *pair, void *argument)
+/* A stream of open_memstream(3) starts by clearing 8 KiB; a text has some hundred
+ * bytes, and making it is most of what a look at a lock of a mount costs. */
+struct text {
+	char *bytes;
+	size_t length, room;
+};
+
+static bool append(struct text *text, const char *bytes, size_t length)
 {
-	return fprintf(argument, "%s: %s\n", pair->key, pair->value) < 0 ? -1 : 0;
+	if (text->room - text->length <= length) {
+		size_t room = 2 * text->room + length + 512;
+		char *larger = realloc(text->bytes, room);
+		if (!larger)
+			return false;
+		text->bytes = larger;
+		text->room = room;
+	}
+	memcpy(text->bytes + text->length, bytes, length);
+	text->length += length;
+	text->bytes[text->length] = '\0';
+	return true;
+}
+
+static int append_pair(const struct relock_pair *pair, void *argument)
+{
+	bool has_room =
+		append(argument, pair->key, strlen(pair->key)) && append(argument, ": ", 2) &&
+		append(argument, pair->value, strlen(pair->value)) && append(argument, "\n", 1);
+
+	return has_room ? 0 : -ENOMEM;
 }
 
 int relock_status_text(const struct relock_status *status, char **ret)
 {
 	WITHOUT_CANCELLATION;
-	char *text = NULL;
-	size_t length;
+	struct text text = {0};
 
-	FILE *stream = open_memstream(&text, &length);
-	if (!stream)
-		return -ENOMEM;
-	int result = relock_status_each(status, write_pair, stream);
-	if (fclose(stream) != 0 || result < 0) {
-		free(text);
-		return -ENOMEM;
+	int result = relock_status_each(status, append_pair, &text);
+	if (result < 0) {
+		free(text.bytes);
+		return result;
 	}
-	*ret = text;
+	*ret = text.bytes;
 	return 0;
 }

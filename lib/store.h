@@ -81,6 +81,9 @@ struct store_operations {
 	 * looks of one listing. */
 	int (*look)(relock_store *store, const char *name, struct snapshot *snapshot,
 		    struct relock_status *status);
+	/* 0 if the last look, no older than `age`, saw nobody wait for the lock, else
+	 * -EAGAIN. */
+	int (*nobody_waits)(relock_lock *lock, int64_t age);
 	/* Calls back with each name that may be a lock's. */
 	int (*each_name)(relock_store *store, int (*callback)(const char *name, void *argument),
 			 void *argument);

@@ -1,7 +1,7 @@
 /*
  * A file system that locks nothing: what relockfs is measured beside.
  *
- *	bench-null-fs MOUNTPOINT
+ *	bench-null-fs [--calls FILE] MOUNTPOINT
  *
  * It gets the requests that relockfs gets and gives the answers that relockfs
  * gives, by the same loop and with the same mount options, but for reasons of
@@ -9,6 +9,10 @@
  * flock(2) succeeds, a text is always the same.  Opens of a name that exists
  * are parked, and answered in the order they came, one for each RELEASE; that
  * is what hand-over is measured beside.  It serves until it is unmounted.
+ *
+ * With --calls it makes, for each flock(2), the system calls on that file that a
+ * recorded hold takes (lib/lock-file.c counts them), and the one that says who asks
+ * (fusefs/callers.h), and nothing else: how near relockfs could come.
  *
  * Only one open of a name at a time is ever answered, so the node of a name is
  * its handle, too.  Nodes are never freed.
@@ -18,11 +22,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <fuse3/fuse_lowlevel.h>
+#include <libgen.h>
 #include <poll.h>
 #include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/queue.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "bench.h"
 
@@ -181,8 +190,66 @@ static void read_text(fuse_req_t request, fuse_ino_t id, size_t size, off_t offs
 								   : size);
 }
 
+/* What a hold is made with; fds are -1 without --calls. */
+static int folder = -1, file = -1, caller = -1;
+
+enum { RECORD_SIZE = 512, TOKEN_SIZE = 16, END_SIZE = 64, END_OFFSET = 448 };
+
+static void expect(bool holds)
+{
+	if (!holds)
+		give_up("a call of a hold", strerror(errno));
+}
+
+static void prepare(const char *path)
+{
+	static const char record[RECORD_SIZE];
+	char *copy = strdup(path);
+
+	file = open(path, O_RDWR | O_CREAT | O_NOATIME | O_CLOEXEC, 0666);
+	folder = copy ? open(dirname(copy), O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+	expect(file >= 0 && folder >= 0 && pwrite(file, record, RECORD_SIZE, 0) == RECORD_SIZE);
+	free(copy);
+}
+
+static void set_lock(short type)
+{
+	struct flock lock = {.l_type = type, .l_whence = SEEK_SET};
+
+	expect(fcntl(file, F_OFD_SETLK, &lock) == 0);
+}
+
+static void hold(pid_t thread)
+{
+	static const char record[RECORD_SIZE];
+	struct stat status;
+	char token[TOKEN_SIZE], name[64];
+
+	if (caller < 0) {
+		snprintf(name, sizeof name, "/proc/%d/comm", (int)thread);
+		caller = open(name, O_RDONLY | O_CLOEXEC);
+	}
+	expect(pread(caller, name, sizeof name, 0) > 0);
+	set_lock(F_WRLCK);
+	expect(fstat(folder, &status) == 0 && pread(file, token, TOKEN_SIZE, 0) == TOKEN_SIZE &&
+	       pwrite(file, record, RECORD_SIZE, 0) == RECORD_SIZE);
+}
+
+static void end_hold(void)
+{
+	static const char end[END_SIZE];
+
+	expect(pwrite(file, end, END_SIZE, END_OFFSET) == END_SIZE);
+	set_lock(F_UNLCK);
+	expect(fcntl(file, F_GETFL) >= 0);
+}
+
 static void lock(fuse_req_t request, fuse_ino_t id, struct fuse_file_info *info, int operation)
 {
+	if (file >= 0 && operation & LOCK_UN)
+		end_hold();
+	else if (file >= 0)
+		hold(fuse_req_ctx(request)->pid);
 	fuse_reply_err(request, 0);
 }
 
@@ -222,12 +289,15 @@ int main(int argc, char **argv)
 	char *words[] = {argv[0], "-o", "allow_other,fsname=null,subtype=relockfs-null", NULL};
 	struct fuse_args arguments = FUSE_ARGS_INIT(3, words);
 
-	if (argc != 2)
-		give_up("usage", "bench-null-fs MOUNTPOINT");
+	if (argc == 4 && strcmp(argv[1], "--calls") == 0)
+		prepare(argv[2]);
+	else if (argc != 2)
+		give_up("usage", "bench-null-fs [--calls FILE] MOUNTPOINT");
+	const char *mountpoint = argv[argc - 1];
 	struct fuse_session *session =
 		fuse_session_new(&arguments, &operations, sizeof operations, NULL);
-	if (!session || fuse_session_mount(session, argv[1]) < 0)
-		give_up(argv[1], "not mounted");
+	if (!session || fuse_session_mount(session, mountpoint) < 0)
+		give_up(mountpoint, "not mounted");
 	serve(session);
 	fuse_session_unmount(session);
 	fuse_session_destroy(session);

@@ -95,6 +95,7 @@ static int setup(void **state)
 	assert_int_equal(relock_store_open(&bench->store, url), 0);
 	bench->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	mount_init(&bench->mount, bench->store, "/locks", store_waits_new(bench->wake), &answers);
+	assert_int_equal(state_begin(&bench->mount), 0);
 	bench->entry = entry_get(&bench->mount, "backup");
 	assert_non_null(bench->entry);
 	/* As if the kernel knew it. */
@@ -456,7 +457,7 @@ static void the_state_shows_holder_info_and_queue(void **state)
 	(void)ask(RELOCK_EXCLUSIVE, false);
 	assert_int_equal(grant_set_info(&bench->mount, holder->waiter.handle, "hello", 5), 0);
 	user_resolve(0);
-	assert_int_equal(state_of_held(&bench->mount, bench->entry, &status), 0);
+	assert_int_equal(state_of_held(&bench->mount, bench->entry, false, &status), 0);
 	assert_int_equal(status->holder_count, 1);
 	assert_int_equal(status->holders[0].pid, 1);
 	assert_string_equal(status->holders[0].user, "root");

@@ -473,6 +473,8 @@ static int stuck_main(struct peer *self, void *argument)
 
 	if (fd < 0 || other < 0)
 		return 1;
+	peer_say(self, 0);
+	(void)peer_hear(self);
 	kill(stuck->other_daemon, SIGSTOP);
 	execlp("true", "true", (char *)NULL);
 	return 1;
@@ -506,9 +508,8 @@ static void await_blocked_or_done(struct peer *peer)
 		sched_yield();
 }
 
-static void fact03_a_holder_that_hangs_in_execve_stops_nobody(void **state)
+static void check_hanging(struct fixture *fixture, bool was_looked_at)
 {
-	struct fixture *fixture = *state;
 	struct stuck stuck;
 
 	fixture_start_second(fixture);
@@ -517,6 +518,10 @@ static void fact03_a_holder_that_hangs_in_execve_stops_nobody(void **state)
 	stuck.other_daemon = fixture->second.pid;
 	stuck.sign = fcntl(0, F_DUPFD_CLOEXEC, 0);
 	struct peer holder = peer_start(stuck_main, &stuck);
+	assert_int_equal(peer_hear(&holder), 0);
+	for (int i = 0; was_looked_at && i < 5; i++)
+		free(read_lock(fixture, "backup"));
+	peer_say(&holder, 0);
 	await_closed(holder.pid, stuck.sign);
 	close(stuck.sign);
 	struct peer reader = peer_start(reader_main, fixture);
@@ -532,6 +537,17 @@ static void fact03_a_holder_that_hangs_in_execve_stops_nobody(void **state)
 	(void)peer_hear(&reader);
 	assert_int_equal(peer_reap(&reader), 0);
 	assert_int_equal(peer_reap(&holder), 0);
+}
+
+static void fact03_a_holder_that_hangs_in_execve_stops_nobody(void **state)
+{
+	check_hanging(*state, false);
+}
+
+/* Who was looked at again and again is looked at by the session thread itself. */
+static void fact03_nor_does_one_that_was_looked_at_before(void **state)
+{
+	check_hanging(*state, true);
 }
 
 #define CASE(test) cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
@@ -550,6 +566,7 @@ int main(void)
 		CASE(fact06_a_process_whose_first_thread_has_ended),
 		CASE(fact06_pid_start_command_user_and_host),
 		CASE(fact03_a_holder_that_hangs_in_execve_stops_nobody),
+		CASE(fact03_nor_does_one_that_was_looked_at_before),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

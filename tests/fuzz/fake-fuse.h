@@ -49,6 +49,7 @@ TAILQ_HEAD(fake_requests, fuse_req);
 
 struct fake {
 	struct fake_requests waiting, answered; /* all requests that are not freed yet */
+	/* errands: those that a request waits for */
 	size_t waiting_count, errand_count, poll_count;
 	bool (*coin)(void); /* for what depends on the kernel's scheduling */
 };

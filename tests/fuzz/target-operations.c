@@ -32,6 +32,8 @@
 #include "grant.h"
 #include "promise.h"
 #include "relock.h"
+#include "sight.h"
+#include "state.h"
 #include "target.h"
 
 enum { FILES_MAX = 64, NODES_MAX = 64, STEPS_MAX = 200, OUTSIDE_COUNT = 3 };
@@ -45,6 +47,7 @@ static struct {
 	int files; /* of the store */
 	relock_store *store;
 	struct callers *callers;
+	struct sights *sights;
 	bool has_more_files; /* than those of names[] */
 } world;
 
@@ -661,6 +664,7 @@ static void remove_files(void)
 static void end_world(void)
 {
 	callers_free(world.callers);
+	sights_free(world.sights);
 	relock_store_close(world.store);
 	remove_files();
 	close(world.files);
@@ -681,7 +685,8 @@ static void begin_world(void)
 	snprintf(url, sizeof url, "ofd:%s", world.folder);
 	world.files = open(world.folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	world.callers = callers_new();
-	EXPECT(world.files >= 0 && world.callers);
+	world.sights = sights_new();
+	EXPECT(world.files >= 0 && world.callers && world.sights);
 	EXPECT(relock_store_open(&world.store, url) == 0);
 	atexit(end_world);
 }
@@ -691,7 +696,9 @@ static void begin(void)
 	kernel = (struct kernel){0};
 	fake.coin = next_coin;
 	mount_init(&kernel.server.mount, world.store, world.mountpoint, NULL, &open_answers);
+	EXPECT(state_begin(&kernel.server.mount) == 0);
 	kernel.server.callers = world.callers;
+	kernel.server.sights = world.sights;
 	kernel.server.promises = promises_new(NULL);
 	EXPECT(kernel.server.promises);
 	for (size_t i = 0; i < OUTSIDE_COUNT; i++)
