@@ -103,7 +103,7 @@ int lock_file_look(relock_store *store, const char *name, struct snapshot *snaps
 		   struct relock_status *status);
 int lock_file_each_name(relock_store *store, int (*callback)(const char *name, void *argument),
 			void *argument);
-int lock_file_break(relock_store *store, const char *name);
+int lock_file_break(relock_store *store, const char *name, const struct breaker *by);
 int lock_file_prune(relock_store *store, const char *name, int64_t age);
 
 #define LOCK_FILE_OPERATIONS                                                                       \

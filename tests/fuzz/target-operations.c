@@ -471,6 +471,8 @@ static void send_unlink(void)
 
 	/* The library asks by ioctl(2). */
 	snprintf(what.name, sizeof what.name, "%s", name);
+	what.by_pid = way;
+	what.by_uid = way;
 	if (way % 4 == 2)
 		operations.ioctl(request, ROOT_ID, MOUNT_BREAK, NULL, NULL, 0, &what, sizeof what,
 				 0);
