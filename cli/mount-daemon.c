@@ -50,6 +50,7 @@ static int ask_all(const char *folder, struct mount_answer *answer)
 		[MOUNT_NAMES] = "user.relock.names",
 		[MOUNT_SUPERVISOR] = "user.relock.supervisor",
 		[MOUNT_STARTS] = "user.relock.starts",
+		[MOUNT_REFUSALS] = "user.relock.refusals",
 	};
 
 	int error = ask_text(folder, "user.relock.store", answer->store, sizeof answer->store);
@@ -61,6 +62,9 @@ static int ask_all(const char *folder, struct mount_answer *answer)
 		if (error == -ENODATA && i != MOUNT_PID)
 			error = 0;
 	}
+	if (error == 0)
+		(void)ask_text(folder, "user.relock.refusal", answer->refusal,
+			       sizeof answer->refusal);
 	return error;
 }
 

@@ -21,6 +21,7 @@ enum mount_number {
 	MOUNT_NAMES,
 	MOUNT_SUPERVISOR, /* its pid */
 	MOUNT_STARTS,     /* how many serving processes there have been */
+	MOUNT_REFUSALS,   /* how many upgrades the supervisor has refused */
 	MOUNT_NUMBER_COUNT,
 };
 
@@ -28,6 +29,7 @@ struct mount_answer {
 	int64_t numbers[MOUNT_NUMBER_COUNT]; /* -1: not told, as by an unsupervised one */
 	char store[PATH_MAX + 32];
 	char version[32];
+	char refusal[512]; /* why the last upgrade was refused */
 };
 
 /* Seconds that a daemon is given. */

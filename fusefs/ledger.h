@@ -31,7 +31,7 @@
 enum {
 	/* Of the structures below, in any way: who finds another number leaves
 	 * the mount to the program that wrote it. */
-	LEDGER_LAYOUT = 1,
+	LEDGER_LAYOUT = 2,
 	LEDGER_FIRST_REQUEST_MAX = 256,
 	LEDGER_PROMISES = 64,
 	/* ".history/" and a name. */
@@ -103,6 +103,9 @@ struct ledger_head {
 	unsigned char first_request[LEDGER_FIRST_REQUEST_MAX];
 	uint32_t next_promise;
 	struct ledger_promise promises[LEDGER_PROMISES];
+	/* The supervisor's: how often it has refused an upgrade, and why at last. */
+	uint32_t refusals;
+	char refusal[512];
 };
 
 struct ledger;

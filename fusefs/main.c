@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -295,6 +296,8 @@ int main(int argument_count, char **argument_values)
 	int status = EX_USAGE;
 
 	fill_standard_descriptors();
+	/* Executed as /proc/self/exe it would be called "exe". */
+	(void)prctl(PR_SET_NAME, "relockfs");
 	if (fuse_opt_parse(&arguments, &options, option_table, take_argument) == 0)
 		status = run_with_options(&options, &arguments);
 	free(options.store);
