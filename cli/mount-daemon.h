@@ -1,9 +1,7 @@
 /*
  * Asking the daemon of a mount how it is.
  *
- * A daemon that is stopped, or stuck, answers nobody, and who asks it waits in
- * the kernel, where perhaps not even SIGKILL ends the wait.  So a child asks,
- * and is left to itself when patience is at an end.
+ * A child asks (courier.h), since the daemon may never answer.
  */
 #pragma once
 

@@ -167,15 +167,12 @@ static struct process wanted_by(fuse_req_t request, const struct mount_break *wh
 	return process;
 }
 
-void break_ioctl(fuse_req_t request, fuse_ino_t id, unsigned command, void *argument,
-		 struct fuse_file_info *info, unsigned flags, const void *bytes, size_t size,
-		 size_t answer_size)
+void break_ioctl(fuse_req_t request, fuse_ino_t id, const void *bytes, size_t size)
 {
 	struct mount *mount = &server_of(request)->mount;
 	const struct mount_break *what = bytes;
 
-	if (command != MOUNT_BREAK || id != ROOT_ID || size != sizeof *what ||
-	    what->name[sizeof what->name - 1] != '\0' ||
+	if (id != ROOT_ID || size != sizeof *what || what->name[sizeof what->name - 1] != '\0' ||
 	    what->by_command[sizeof what->by_command - 1] != '\0') {
 		fuse_reply_err(request, ENOTTY);
 		return;

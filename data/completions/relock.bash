@@ -112,7 +112,7 @@ _relock() {
 		return
 		;;
 	locks:-o | locks:--output)
-		_relock_words 'COMMAND PID USER FD TYPE MODE START END WAITERS DEVICE INODE PATH'
+		_relock_words 'COMMAND PID USER FD TYPE MODE START END WAITERS DEVICE INODE PATH VIA'
 		return
 		;;
 	esac
