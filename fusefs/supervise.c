@@ -18,6 +18,7 @@
 
 #include "ledger.h"
 #include "mountpoint.h"
+#include "notify.h"
 #include "recover.h"
 #include "say.h"
 #include "upgrade.h"
@@ -432,7 +433,12 @@ static int begin(struct supervision *supervision)
 int supervise(struct supervision *supervision)
 {
 	struct serving *serving = &supervision->serving;
-	int result = serving->ledger ? 0 : begin(supervision), status = EX_UNAVAILABLE;
+	int result = 0, status = EX_UNAVAILABLE;
+
+	if (serving->ledger)
+		notify_main_process();
+	else
+		result = begin(supervision);
 
 	/* While the name leads to it. */
 	(void)program_path();
