@@ -376,7 +376,7 @@ const struct command command_locks = {
 	.help = "relock locks [OPTION]... [PATH]\n"
 		"\n"
 		"Lists the file locks of this machine, or those on a file: who really holds\n"
-		"them, also where /proc/locks shows -1, and who waits.\n"
+		"them, also where /proc/locks shows -1 or a mount holds them, and who waits.\n"
 		"\n"
 		"  -o, --output LIST   columns to show; +LIST: these as well\n"
 		"  -J, --json          as JSON: nested, or with -o the columns\n"

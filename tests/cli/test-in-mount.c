@@ -538,6 +538,16 @@ static void a_path_into_a_mount_is_the_lock(void **state)
 	EXPECT_IN(EXPECT(64, "state", test_path("locks/.hidden"))->err, ".hidden");
 }
 
+/* ... and the mount itself is no store of lock files. */
+static void a_mount_is_no_store(void **state)
+{
+	char url[128];
+
+	snprintf(url, sizeof url, "ofd:%s", test_path("locks"));
+	EXPECT_IN(EXPECT(66, "list", "--store", url)->err, "no store, but a mount of one");
+	EXPECT_IN(EXPECT(66, "run", "--store", url, "job", "true")->err, "relock mount --status");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -556,6 +566,7 @@ int main(void)
 		CASE(a_silent_mount_hangs_nobody),
 		CASE(a_dead_mount_is_not_spoken_of),
 		CASE(a_path_into_a_mount_is_the_lock),
+		CASE(a_mount_is_no_store),
 	};
 
 	return cmocka_run_group_tests_name("locks of a mount", tests, NULL, NULL);
