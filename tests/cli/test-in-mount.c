@@ -21,6 +21,7 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
@@ -285,13 +286,13 @@ static void state_shows_who_waits_in_a_mount_for_others(void **state)
 	}
 	struct program outside = START_RELOCK("run", "job", "--", "true");
 	/* It waits by fcntl(2), behind the daemon. */
-	for (int i = 0; !strchr(EXPECT(0, "state", "job")->out, ' ') && i < PATIENCE_MS; i++)
-		continue;
+	wait_until_blocked(outside.pid, SYS_fcntl);
 	const char *text = expect_same("job");
-	EXPECT_IN(EXPECT(0, "state", "--json", "job")->out, "\"waiter-count\":");
-	char first_two[64];
-	snprintf(first_two, sizeof first_two, "%d %d", (int)waiters[0].pid, (int)waiters[1].pid);
-	assert_memory_equal(state_value(text, "waiters"), first_two, strlen(first_two));
+	char pids[64];
+	snprintf(pids, sizeof pids, "%d %d %d", (int)waiters[0].pid, (int)waiters[1].pid,
+		 (int)outside.pid);
+	assert_string_equal(state_value(text, "waiters"), pids);
+	EXPECT_IN(EXPECT(0, "state", "--json", "job")->out, "\"waiter-count\": 3");
 	for (int i = 0; i < 2; i++)
 		peer_kill(&waiters[i]);
 	struct outcome outcome = finish(&holder);
