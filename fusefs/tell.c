@@ -38,32 +38,35 @@ static void tell_heirs(struct mount_look *answer, struct mount_look_holder *hold
 	}
 }
 
+static void tell_holder(struct mount_look *answer, const struct handle *handle, size_t *heirs_told)
+{
+	const struct process *process = &handle->holder;
+	struct mount_look_holder *holder = &answer->holders[answer->holder_count++];
+
+	*holder = (struct mount_look_holder){
+		.opener = process->pid,
+		.uid = process->uid,
+		.start_time = process->start_time,
+		.since = handle->since,
+		.token = handle->token,
+		.pid_namespace = process->pid_namespace,
+		.namespace_pid = process->namespace_pid,
+		.mode = handle->mode,
+		.presence = state_presence(handle),
+	};
+	memcpy(holder->command, process->command, sizeof holder->command);
+	if (handle->heirs)
+		tell_heirs(answer, holder, handle->heirs, heirs_told);
+}
+
 static void tell_holders(struct mount_look *answer, const struct entry *entry)
 {
-	const struct handle *handle;
 	size_t heirs_told = 0;
 
-	TAILQ_FOREACH(handle, &entry->holders, in_holders)
-	{
-		const struct process *process = &handle->holder;
-		if (answer->holder_count == MOUNT_LOOK_HOLDERS)
-			return;
-		struct mount_look_holder *holder = &answer->holders[answer->holder_count++];
-		*holder = (struct mount_look_holder){
-			.opener = process->pid,
-			.uid = process->uid,
-			.start_time = process->start_time,
-			.since = handle->since,
-			.token = handle->token,
-			.pid_namespace = process->pid_namespace,
-			.namespace_pid = process->namespace_pid,
-			.mode = handle->mode,
-			.presence = state_presence(handle),
-		};
-		memcpy(holder->command, process->command, sizeof holder->command);
-		if (handle->heirs)
-			tell_heirs(answer, holder, handle->heirs, &heirs_told);
-	}
+	for (const struct handle *handle = TAILQ_FIRST(&entry->holders);
+	     handle && answer->holder_count < MOUNT_LOOK_HOLDERS;
+	     handle = TAILQ_NEXT(handle, in_holders))
+		tell_holder(answer, handle, &heirs_told);
 }
 
 static void tell_queue(struct mount_look *answer, const struct entry *entry, uint32_t skip)
