@@ -17,8 +17,8 @@
 #define PATIENCE (2 * RELOCK_SECOND)
 
 enum {
-	PAGES_MOST = 64, /* 131,072 waiters */
-	TRIES_MOST = 5,  /* to read pages of one moment */
+	PAGES_MOST = 256, /* 131,072 waiters */
+	TRIES_MOST = 5,   /* to read pages of one moment */
 };
 
 struct questions {

@@ -28,7 +28,7 @@
 enum {
 	MOUNT_LOOK_HOLDERS = 64, /* of a shared lock there may be more: not told */
 	MOUNT_LOOK_HEIRS = 64,   /* of all holders together */
-	MOUNT_LOOK_WAITERS = 2048,
+	MOUNT_LOOK_WAITERS = 512,
 };
 
 /* Texts are NUL-terminated. */

@@ -30,7 +30,7 @@
 #include "peer.h"
 
 /* More than one answer of a mount has room for. */
-enum { PATIENCE_MS = 20000, BOUND_SECONDS = 15, CROWD = 2100 };
+enum { PATIENCE_MS = 20000, BOUND_SECONDS = 15, CROWD = 600 };
 
 /* A daemon that a case has stopped; 0: none. */
 static pid_t stopped;

@@ -106,8 +106,13 @@ static void await_property(const char *name, const char *expected)
 	time_t deadline = time(NULL) + PATIENCE_MS / 1000;
 
 	while (strcmp(property(name), expected) != 0) {
-		if (time(NULL) > deadline)
+		if (time(NULL) > deadline) {
+			print_error("%s", RUN(IN, "systemctl", "show", UNIT, "-p",
+					      "ActiveState,SubState,MainPID,NRestarts,Result")
+						  ->out);
+			print_error("%s", RUN(IN, "ps", "-eo", "pid,ppid,stat,args")->out);
 			fail_msg("%s is %s, not %s", name, property(name), expected);
+		}
 		pause_a_little();
 	}
 }
