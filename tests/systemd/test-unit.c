@@ -149,14 +149,16 @@ static void kill_in_there(const char *which)
 	EXPECT_IN_THERE("sh", "-c", command);
 }
 
-/* The server is stopped first: or it might have a successor before it is killed. */
+/* The supervisor is stopped first: or the one killed last might have a successor
+ * already.  (A stopped server goes on when its supervisor ends: SIGCONT is for
+ * process groups that nobody is left to continue.) */
 static void kill_both_in_there(void)
 {
 	long supervisor = column("SUPERVISOR"), server = column("PID");
 	char command[128];
 
-	snprintf(command, sizeof command, "kill -STOP %ld; kill -KILL %ld %ld", server, supervisor,
-		 server);
+	snprintf(command, sizeof command, "kill -STOP %ld; kill -KILL %ld %ld", supervisor, server,
+		 supervisor);
 	EXPECT_IN_THERE("sh", "-c", command);
 }
 
