@@ -17,6 +17,7 @@
 #include "json.h"
 #include "message.h"
 #include "relock.h"
+#include "status-in-mount.h"
 #include "status-json.h"
 #include "table.h"
 #include "waiters-text.h"
@@ -89,13 +90,17 @@ static void print_holder_value(FILE *out, const struct relock_holder *holder, si
 			       int64_t now)
 {
 	char duration[DURATION_TEXT_SIZE], moment[MOMENT_TEXT_SIZE];
+	/* The first of those that have it now, if who acquired it has not; `relock
+	 * state` has all. */
+	const struct relock_kernel_process *heir =
+		holder->pid == 0 && holder->open_by_count > 0 ? holder->open_by : NULL;
 	const char *text = NULL;
 	size_t length = 0;
 
 	switch (column) {
 	case PID:
-		if (holder->pid > 0)
-			fprintf(out, "%d", (int)holder->pid);
+		if (holder->pid > 0 || heir)
+			fprintf(out, "%d", (int)(heir ? heir->pid : holder->pid));
 		return;
 	case HELD:
 		if (holder->since > 0)
@@ -109,7 +114,7 @@ static void print_holder_value(FILE *out, const struct relock_holder *holder, si
 		text = holder->user;
 		break;
 	case COMMAND:
-		text = holder->command;
+		text = heir ? heir->command : holder->command;
 		break;
 	case VIA:
 		text = holder->via;
@@ -266,6 +271,7 @@ static int list(const struct invocation *invocation, const struct list_options *
 	if (error < 0)
 		return complain_error(invocation->store ? invocation->store : "default store",
 				      error);
+	(void)status_ask_mounts(locks, count);
 
 	int code = options->table.json && !options->table.output
 			   ? print_json(locks, count)

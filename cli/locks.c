@@ -3,7 +3,8 @@
  *
  * /proc/locks, and lslocks(8) with it, shows -1 for the holder of an open file
  * description's lock, for the description may be shared by many processes.
- * The library finds them, and the waiters; here they are printed.
+ * The library finds them, and the waiters; for whom a mount holds a lock, the mount
+ * tells (locks-in-mount.h); here they are printed.
  */
 #include <getopt.h>
 #include <stdio.h>
@@ -15,6 +16,7 @@
 #include "command.h"
 #include "exit-code.h"
 #include "json.h"
+#include "locks-in-mount.h"
 #include "message.h"
 #include "mounted-lock.h"
 #include "relock.h"
@@ -35,6 +37,7 @@ enum {
 	DEVICE,
 	INODE,
 	PATH,
+	VIA,
 	COLUMN_COUNT,
 };
 
@@ -51,6 +54,7 @@ static const struct table_column columns[COLUMN_COUNT] = {
 	[DEVICE] = {"DEVICE", "the file system's major and minor number", 0},
 	[INODE] = {"INODE", "the file's inode number", TABLE_RIGHT | TABLE_NUMBER},
 	[PATH] = {"PATH", "the file", TABLE_CUT_START},
+	[VIA] = {"VIA", "the mount that holds it for them", TABLE_CUT},
 };
 
 static const char *const default_columns = "COMMAND,PID,USER,TYPE,MODE,START,END,WAITERS,PATH";
@@ -137,8 +141,8 @@ static char *waiter_pids_text(const struct relock_kernel_lock *lock, bool all)
 }
 
 /* `path` is what was asked for, or NULL. */
-static void add_lock(struct table *table, const struct relock_kernel_lock *lock, const char *path,
-		     const struct telling *telling)
+static void add_lock(struct table *table, const struct relock_kernel_lock *lock, const char *via,
+		     const char *path, const struct telling *telling)
 {
 	CLEANUP_FREE char *waiters = waiter_pids_text(lock, telling->json);
 
@@ -155,6 +159,11 @@ static void add_lock(struct table *table, const struct relock_kernel_lock *lock,
 	else
 		table_setf(table, END, "%llu", (unsigned long long)lock->end);
 	table_set(table, WAITERS, waiters);
+	if (via) {
+		CLEANUP_FREE char *text = printable(via);
+
+		table_set(table, VIA, text);
+	}
 	table_setf(table, DEVICE, "%u:%u", lock->major, lock->minor);
 	table_setf(table, INODE, "%llu", (unsigned long long)lock->inode);
 	if (lock->path || path) {
@@ -184,7 +193,7 @@ static struct json_object *process_json(const struct relock_kernel_process *proc
 	return json;
 }
 
-static struct json_object *lock_json(const struct relock_kernel_lock *lock)
+static struct json_object *lock_json(const struct relock_kernel_lock *lock, const char *via)
 {
 	struct json_object *json = json_new();
 
@@ -206,6 +215,12 @@ static struct json_object *lock_json(const struct relock_kernel_lock *lock)
 		json_add_null(json, "path");
 	}
 
+	if (via) {
+		CLEANUP_FREE char *text = printable(via);
+
+		json_add_text(json, "via", text);
+	}
+
 	struct json_object *holders = json_add_array(json, "holders");
 
 	for (size_t i = 0; i < lock->holder_count; i++)
@@ -219,7 +234,7 @@ static struct json_object *lock_json(const struct relock_kernel_lock *lock)
 	return json;
 }
 
-static int print_json(const struct relock_kernel_lock *locks, size_t count)
+static int print_json(const struct relock_kernel_lock *locks, char *const *via, size_t count)
 {
 	CLEANUP_JSON struct json_object *json = NULL;
 
@@ -230,13 +245,13 @@ static int print_json(const struct relock_kernel_lock *locks, size_t count)
 	struct json_object *array = json_add_array(json, "locks");
 
 	for (size_t i = 0; i < count; i++)
-		json_append(array, lock_json(&locks[i]));
+		json_append(array, lock_json(&locks[i], via[i]));
 	json_print(json);
 	return 0;
 }
 
 static int print_table(const struct table_options *options, const char *path,
-		       const struct relock_kernel_lock *locks, size_t count)
+		       const struct relock_kernel_lock *locks, char *const *via, size_t count)
 {
 	const struct telling telling = {!table_is_for_terminal(options), options->json};
 	CLEANUP_TABLE struct table *table = NULL;
@@ -245,7 +260,7 @@ static int print_table(const struct table_options *options, const char *path,
 	if (code != 0)
 		return code;
 	for (size_t i = 0; i < count; i++)
-		add_lock(table, &locks[i], path, &telling);
+		add_lock(table, &locks[i], via[i], path, &telling);
 	table_print(table);
 	return 0;
 }
@@ -264,18 +279,18 @@ static void hint_at_root(const struct relock_kernel_lock *locks, size_t count)
 					: " of this user: root sees all holders");
 }
 
-/* The kernel keeps no lock on a file of relockfs: the lock is the mount's, on a
- * file of its store, and for whom the mount holds it is in that file's record. */
-static void explain_mounted(const char *path, const struct mounted_lock *mounted)
+/* The kernel keeps no lock on a file of relockfs: the lock is the mount's, on a file
+ * of its store. */
+static int complain_no_file(const char *path, const struct mounted_lock *mounted)
 {
 	const struct invocation of_store = {.store = mounted->store};
 	CLEANUP_FREE char *text = printable(path);
 	CLEANUP_FREE char *mountpoint = printable(mounted->mountpoint);
 	CLEANUP_FREE char *remedy = remedy_text(&of_store, "state", mounted->name);
 
-	complain("%s: a lock of the mount %s, which relockfs holds for others; for whom: %s%s",
-		 text, mountpoint, remedy,
-		 mounted->file ? "; below is the lock's file in the store" : "");
+	complain("%s: a lock of the mount %s, whose store has no file for it; for who holds it: %s",
+		 text, mountpoint, remedy);
+	return EX_UNAVAILABLE;
 }
 
 static int print_locks(const char *path, const struct table_options *options)
@@ -285,9 +300,8 @@ static int print_locks(const char *path, const struct table_options *options)
 	size_t count = 0;
 
 	if (path && mounted_lock_find(path, &mounted)) {
-		explain_mounted(path, &mounted);
 		if (!mounted.file)
-			return EX_UNAVAILABLE;
+			return complain_no_file(path, &mounted);
 		path = mounted.file;
 	}
 
@@ -295,8 +309,12 @@ static int print_locks(const char *path, const struct table_options *options)
 	if (error < 0)
 		return complain_error(path ? path : "/proc/locks", error);
 
-	int code = options->json && !options->output ? print_json(locks, count)
-						     : print_table(options, path, locks, count);
+	char **via = locks_ask_mounts(locks, count);
+	int code = options->json && !options->output
+			   ? print_json(locks, via, count)
+			   : print_table(options, path, locks, via, count);
+
+	locks_free_via(via, count);
 
 	/* Tables shall be read by people, and JSON by programs, which see the
 	 * empty array. */
@@ -358,7 +376,7 @@ const struct command command_locks = {
 	.help = "relock locks [OPTION]... [PATH]\n"
 		"\n"
 		"Lists the file locks of this machine, or those on a file: who really holds\n"
-		"them, also where /proc/locks shows -1, and who waits.\n"
+		"them, also where /proc/locks shows -1 or a mount holds them, and who waits.\n"
 		"\n"
 		"  -o, --output LIST   columns to show; +LIST: these as well\n"
 		"  -J, --json          as JSON: nested, or with -o the columns\n"

@@ -40,7 +40,8 @@ static void print_help(void)
 	     "  -h, --help     this text; `relock COMMAND --help` for a command's\n"
 	     "  -V, --version  the version\n"
 	     "\n"
-	     "A NAME that begins with '/', './' or '../' is the path of a lock file.\n"
+	     "A NAME that begins with '/', './' or '../' is the path of a lock file; in a\n"
+	     "mount of relockfs, the lock of that name.\n"
 	     "Exit codes: 0; 1 for a lock that was not to be had; 64 and up as in\n"
 	     "sysexits(3).  See relock(1).");
 }

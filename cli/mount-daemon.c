@@ -1,18 +1,14 @@
 #include "mount-daemon.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <sys/xattr.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "courier.h"
 #include "exit-code.h"
 #include "message.h"
 
@@ -50,6 +46,7 @@ static int ask_all(const char *folder, struct mount_answer *answer)
 		[MOUNT_NAMES] = "user.relock.names",
 		[MOUNT_SUPERVISOR] = "user.relock.supervisor",
 		[MOUNT_STARTS] = "user.relock.starts",
+		[MOUNT_REFUSALS] = "user.relock.refusals",
 	};
 
 	int error = ask_text(folder, "user.relock.store", answer->store, sizeof answer->store);
@@ -61,86 +58,34 @@ static int ask_all(const char *folder, struct mount_answer *answer)
 		if (error == -ENODATA && i != MOUNT_PID)
 			error = 0;
 	}
+	if (error == 0)
+		(void)ask_text(folder, "user.relock.refusal", answer->refusal,
+			       sizeof answer->refusal);
 	return error;
 }
 
-/* In the child. */
-__attribute__((noreturn)) static void ask_and_report(const char *folder, int out)
+static void ask_and_report(int out, void *folder)
 {
 	static struct report report;
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
-	/* Whoever waits for the end of our output does not wait for the child. */
-	for (int fd = STDIN_FILENO; null >= 0 && fd <= STDERR_FILENO; fd++)
-		dup2(null, fd);
 	report.error = ask_all(folder, &report.answer);
-	/* Less than a pipe holds. */
-	_exit(write(out, &report, sizeof report) == sizeof report ? 0 : 1);
-}
-
-static int64_t now(void)
-{
-	struct timespec time;
-
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return time.tv_sec * RELOCK_SECOND + time.tv_nsec;
-}
-
-/* All of it, or an error: -ETIMEDOUT, or -EIO if the child has ended without. */
-static int read_report(int in, int64_t deadline, struct report *report)
-{
-	char *at = (char *)report;
-	size_t left = sizeof *report;
-
-	while (left > 0) {
-		struct pollfd fd = {.fd = in, .events = POLLIN};
-		int64_t rest = deadline - now();
-		int ready = poll(&fd, 1, rest > 0 ? (int)(rest / RELOCK_MILLISECOND) + 1 : 0);
-
-		if (ready == 0)
-			return -ETIMEDOUT;
-		if (ready < 0 && errno != EINTR)
-			return -errno;
-		if (ready <= 0)
-			continue;
-
-		ssize_t length = read(in, at, left);
-
-		if (length <= 0)
-			return -EIO;
-		at += length;
-		left -= (size_t)length;
-	}
-	return 0;
+	courier_tell(out, &report, sizeof report);
 }
 
 int mount_daemon_ask(const char *folder, int64_t patience, struct mount_answer *ret)
 {
 	CLEANUP_FREE struct report *report = calloc(1, sizeof *report);
-	CLEANUP_CLOSE int in = -1;
-	int ends[2];
+	struct courier courier;
 
 	if (!report)
 		out_of_memory();
-	if (pipe2(ends, O_CLOEXEC) < 0)
-		return -errno;
-	in = ends[0];
 
-	pid_t child = fork();
+	int error = courier_send(&courier, ask_and_report, (char *)folder);
 
-	if (child == 0)
-		ask_and_report(folder, ends[1]);
-
-	int error = child < 0 ? -errno : 0;
-
-	close(ends[1]);
-	if (error == 0)
-		error = read_report(in, now() + patience, report);
-	if (child > 0) {
-		/* It has nothing to lose; if it cannot die, it is not waited for. */
-		kill(child, SIGKILL);
-		waitpid(child, NULL, error == -ETIMEDOUT ? WNOHANG : 0);
-	}
+	if (error < 0)
+		return error;
+	error = courier_hear(&courier, report, sizeof *report, patience);
+	courier_end(&courier);
 	if (error == 0)
 		error = report->error;
 	if (error == 0)

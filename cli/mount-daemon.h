@@ -1,9 +1,7 @@
 /*
  * Asking the daemon of a mount how it is.
  *
- * A daemon that is stopped, or stuck, answers nobody, and who asks it waits in
- * the kernel, where perhaps not even SIGKILL ends the wait.  So a child asks,
- * and is left to itself when patience is at an end.
+ * A child asks (courier.h), since the daemon may never answer.
  */
 #pragma once
 
@@ -21,6 +19,7 @@ enum mount_number {
 	MOUNT_NAMES,
 	MOUNT_SUPERVISOR, /* its pid */
 	MOUNT_STARTS,     /* how many serving processes there have been */
+	MOUNT_REFUSALS,   /* how many upgrades the supervisor has refused */
 	MOUNT_NUMBER_COUNT,
 };
 
@@ -28,6 +27,7 @@ struct mount_answer {
 	int64_t numbers[MOUNT_NUMBER_COUNT]; /* -1: not told, as by an unsupervised one */
 	char store[PATH_MAX + 32];
 	char version[32];
+	char refusal[512]; /* why the last upgrade was refused */
 };
 
 /* Seconds that a daemon is given. */

@@ -2,11 +2,11 @@
  * relock mount --upgrade: the daemon's place is taken by the program as it is
  * installed now, while its locks are held and its waiters wait.
  *
- * The supervisor does it, upon SIGUSR1, and counts the serving processes that
- * there have been.  Its pid is what the daemon says; a process of that number
- * here need not be it, if the mount was made in another pid namespace, and
- * SIGUSR1 ends who does not expect it.  So its name is looked at first, by a
- * descriptor that no other process can get into the place of.
+ * The supervisor does it, upon SIGUSR1, or refuses it, and counts both: the serving
+ * processes that there have been, and its refusals.  Its pid is what the daemon says; a process of
+ * that number here need not be it, if the mount was made in another pid namespace, and SIGUSR1 ends
+ * who does not expect it.  So its name is looked at first, by a descriptor that no other process
+ * can get into the place of.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -79,7 +79,15 @@ static void wait_a_little(void)
 	nanosleep(&little, NULL);
 }
 
-static int await_successor(const char *folder, int64_t starts, int64_t deadline)
+static int complain_refused(const char *folder, const char *refusal)
+{
+	CLEANUP_FREE char *reason = printable(refusal);
+
+	complain("%s: not upgraded, the daemon goes on as it is: %s", folder, reason);
+	return EX_UNAVAILABLE;
+}
+
+static int await_successor(const char *folder, const struct mount_answer *before, int64_t deadline)
 {
 	CLEANUP_FREE char *text = printable(folder);
 	struct mount_answer answer;
@@ -89,7 +97,9 @@ static int await_successor(const char *folder, int64_t starts, int64_t deadline)
 
 		if (error == -ENOTCONN)
 			return complain_mount_daemon(folder, error);
-		if (error == 0 && answer.numbers[MOUNT_STARTS] > starts)
+		if (error == 0 && answer.numbers[MOUNT_REFUSALS] > before->numbers[MOUNT_REFUSALS])
+			return complain_refused(text, answer.refusal);
+		if (error == 0 && answer.numbers[MOUNT_STARTS] > before->numbers[MOUNT_STARTS])
 			return 0;
 	}
 	complain("%s: no successor has answered for %d s; the system log has what relockfs said "
@@ -122,6 +132,5 @@ int mount_upgrade(const char *path)
 		return EX_UNAVAILABLE;
 	}
 	code = signal_supervisor(mounted.folder, (pid_t)answer.numbers[MOUNT_SUPERVISOR]);
-	return code != 0 ? code
-			 : await_successor(mounted.folder, answer.numbers[MOUNT_STARTS], deadline);
+	return code != 0 ? code : await_successor(mounted.folder, &answer, deadline);
 }

@@ -14,7 +14,8 @@ struct mounted_lock {
 	char *file; /* in the store; NULL if it is not a store of files */
 };
 
-/* False if the path leads to no file of a relockfs mount. */
+/* False if the path leads to no file of a relockfs mount, whether that is there now,
+ * its lock being held, or not. */
 bool mounted_lock_find(const char *path, struct mounted_lock *ret);
 
 static inline void mounted_lock_free(struct mounted_lock *lock)

@@ -14,6 +14,7 @@
 #include "message.h"
 #include "named-lock.h"
 #include "relock.h"
+#include "status-in-mount.h"
 #include "status-json.h"
 
 static int print_state(const struct invocation *invocation, const char *name, bool as_json)
@@ -23,7 +24,7 @@ static int print_state(const struct invocation *invocation, const char *name, bo
 
 	int error = named_lock_open(&named, invocation, name);
 	if (error == 0)
-		error = relock_lock_status(named.lock, &status);
+		error = status_of_named(&named, &status);
 	if (error < 0)
 		return complain_error(name, error);
 
@@ -77,7 +78,8 @@ const struct command command_state = {
 	.help = "relock state [OPTION]... NAME\n"
 		"\n"
 		"Shows a lock: who holds it, since when, who waits; of a free one, who held\n"
-		"it last and how that ended.\n"
+		"it last and how that ended.  NAME may be the lock's file in a mount, such as\n"
+		"/locks/backup.\n"
 		"\n"
 		"  -J, --json       as JSON\n"
 		"      --store URL  where the lock is\n"

@@ -364,7 +364,11 @@ void table_print(struct table *table)
 
 void table_print_columns(const struct table_column *columns, size_t count)
 {
+	int width = 8;
+
+	for (size_t i = 0; i < count; i++)
+		width = (int)strlen(columns[i].name) > width ? (int)strlen(columns[i].name) : width;
 	puts("\nColumns:");
 	for (size_t i = 0; i < count; i++)
-		printf("  %-8s %s\n", columns[i].name, columns[i].summary);
+		printf("  %-*s %s\n", width, columns[i].name, columns[i].summary);
 }

@@ -23,6 +23,7 @@
 #include "message.h"
 #include "named-lock.h"
 #include "relock.h"
+#include "status-in-mount.h"
 #include "status-json.h"
 
 struct trace_options {
@@ -132,7 +133,7 @@ static int watch(struct named_lock *named, const struct trace_options *options)
 	do {
 		CLEANUP_STATUS struct relock_status *status = NULL;
 
-		int error = relock_lock_status(named->lock, &status);
+		int error = status_of_named(named, &status);
 		if (error < 0)
 			return complain_error(options->name, error);
 

@@ -21,7 +21,7 @@ struct breaking {
 	struct errand errand;
 	struct server *server;
 	fuse_req_t request;
-	uid_t uid; /* who asks for it */
+	struct process by; /* who asks for it */
 	char name[];
 };
 
@@ -36,6 +36,7 @@ static bool may_break_all(const struct relock_status *status, uid_t uid)
 static int look_and_break(const struct breaking *breaking)
 {
 	relock_store *store = breaking->server->mount.store;
+	const struct process *by = &breaking->by;
 	struct relock_status *status;
 
 	int result = relock_status(store, breaking->name, &status);
@@ -43,10 +44,11 @@ static int look_and_break(const struct breaking *breaking)
 		return result;
 	if (status->state != RELOCK_HELD)
 		result = -ENOENT;
-	else if (breaking->uid != 0 && !may_break_all(status, breaking->uid))
+	else if (by->uid != 0 && !may_break_all(status, by->uid))
 		result = -EPERM;
 	else
-		result = relock_break(store, breaking->name, NULL);
+		result = relock_break_for(store, breaking->name, by->pid, by->uid, by->command,
+					  NULL);
 	relock_status_free(status);
 	return result;
 }
@@ -72,6 +74,15 @@ static void finish(struct errand *errand)
 		result = -EPERM;
 	fuse_reply_err(breaking->request, -plain_error(result));
 	free(breaking);
+}
+
+static struct process sender(fuse_req_t request)
+{
+	const struct fuse_ctx *context = fuse_req_ctx(request);
+	struct process process;
+
+	process_of_thread(&process, context->pid, context->uid, context->gid);
+	return process;
 }
 
 /* By a process that is gone: the lock may have been broken, and another may hold
@@ -105,23 +116,21 @@ static void break_outside(fuse_req_t request, const char *name)
 	breaking->errand = (struct errand){.run = run, .finish = finish, .is_break = true};
 	breaking->server = server;
 	breaking->request = request;
-	breaking->uid = fuse_req_ctx(request)->uid;
+	breaking->by = sender(request);
 	strcpy(breaking->name, name);
 	errands_add(server->breaks, &breaking->errand);
 }
 
 /* Takes it from the holders of this mount, of whom there are some. */
-static int break_here(fuse_req_t request, struct entry *entry)
+static int break_here(fuse_req_t request, struct entry *entry, const struct process *by)
 {
-	const struct fuse_ctx *context = fuse_req_ctx(request);
+	const uid_t uid = fuse_req_ctx(request)->uid;
 	const struct handle *handle;
-	struct process by;
 
 	TAILQ_FOREACH(handle, &entry->holders, in_holders)
-	if (context->uid != 0 && handle->held->holder.uid != context->uid)
+	if (uid != 0 && handle->held->holder.uid != uid)
 		return -EPERM;
-	process_of_thread(&by, context->pid, context->uid, context->gid);
-	(void)grant_break(&server_of(request)->mount, entry, &by);
+	(void)grant_break(&server_of(request)->mount, entry, by);
 	return 0;
 }
 
@@ -136,32 +145,45 @@ void break_unlink(fuse_req_t request, fuse_ino_t parent, const char *name)
 	}
 	if (!permissions_check(request, MAY_ACQUIRE))
 		return;
-	if (grant_break_was_done(mount, entry))
+	if (grant_break_was_done(mount, entry)) {
 		fuse_reply_err(request, 0);
-	else if (entry && entry_is_held(entry))
-		fuse_reply_err(request, -break_here(request, entry));
-	else
+	} else if (entry && entry_is_held(entry)) {
+		const struct process by = sender(request);
+		fuse_reply_err(request, -break_here(request, entry, &by));
+	} else {
 		break_outside(request, name);
+	}
 }
 
-void break_ioctl(fuse_req_t request, fuse_ino_t id, unsigned command, void *argument,
-		 struct fuse_file_info *info, unsigned flags, const void *bytes, size_t size,
-		 size_t answer_size)
+/* Who wants it, as far as the sender is to be believed. */
+static struct process wanted_by(fuse_req_t request, const struct mount_break *what)
+{
+	const uid_t uid = fuse_req_ctx(request)->uid;
+	struct process process = {.pid = what->by_pid, .uid = what->by_uid};
+
+	if (uid != 0 && uid != what->by_uid)
+		return sender(request);
+	strcpy(process.command, what->by_command);
+	return process;
+}
+
+void break_ioctl(fuse_req_t request, fuse_ino_t id, const void *bytes, size_t size)
 {
 	struct mount *mount = &server_of(request)->mount;
 	const struct mount_break *what = bytes;
 
-	if (command != MOUNT_BREAK || id != ROOT_ID || size != sizeof *what ||
-	    what->name[sizeof what->name - 1] != '\0') {
+	if (id != ROOT_ID || size != sizeof *what || what->name[sizeof what->name - 1] != '\0' ||
+	    what->by_command[sizeof what->by_command - 1] != '\0') {
 		fuse_reply_err(request, ENOTTY);
 		return;
 	}
 	if (!permissions_check(request, MAY_ACQUIRE))
 		return;
 	struct entry *entry = entry_find(mount, what->name);
+	const struct process by = wanted_by(request, what);
 	int result = 0;
 	if (!grant_break_was_done(mount, entry))
-		result = entry && entry_is_held(entry) ? break_here(request, entry) : -ENOENT;
+		result = entry && entry_is_held(entry) ? break_here(request, entry, &by) : -ENOENT;
 	if (result < 0)
 		fuse_reply_err(request, -result);
 	else

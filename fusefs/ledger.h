@@ -105,6 +105,9 @@ struct ledger_head {
 	unsigned char first_request[LEDGER_FIRST_REQUEST_MAX];
 	uint32_t next_promise;
 	struct ledger_promise promises[LEDGER_PROMISES];
+	/* The supervisor's: how often it has refused an upgrade, and why at last. */
+	uint32_t refusals;
+	char refusal[512];
 };
 
 struct ledger;

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -95,16 +96,17 @@ static void usage(FILE *stream)
 		"Mounts a file system whose files are locks: to open a file for writing\n"
 		"acquires the lock of that name, to read it shows who holds it.\n"
 		"\n"
-		"  -f          stay in the foreground\n"
-		"  -o OPTIONS  mount options, see relockfs(8)\n"
-		"  -d          print each request (implies -f)\n"
-		"  --supervise the locks outlive the serving process, see relockfs(8)\n"
-		"  -o uid=USER,gid=GROUP,mode=MODE  who may acquire (w) and see (r)\n"
-		"  -h, --help\n"
-		"  -V, --version\n"
+		"  -f             stay in the foreground\n"
+		"  -d             print each request; implies -f\n"
+		"  --supervise    the locks outlive the serving process: another follows it\n"
+		"  -o OPTIONS     mount options; uid=USER,gid=GROUP,mode=MODE say who may\n"
+		"                 acquire (w) and see (r)\n"
+		"  -h, --help     this text\n"
+		"  -V, --version  the version\n"
 		"\n"
 		"STORE-URL names where the locks are held, \"ofd:/run/relock\" for example;\n"
-		"without it, the default store. SIGTERM unmounts when nothing is held.\n");
+		"without it, the default store. SIGTERM unmounts when nothing is held.\n"
+		"See relockfs(8), and `relock mount --help` for what else there is to do.\n");
 }
 
 /* A relative folder in a URL is meant from here, and a daemon is elsewhere. */
@@ -295,6 +297,8 @@ int main(int argument_count, char **argument_values)
 	int status = EX_USAGE;
 
 	fill_standard_descriptors();
+	/* Executed as /proc/self/exe it would be called "exe". */
+	(void)prctl(PR_SET_NAME, "relockfs");
 	if (fuse_opt_parse(&arguments, &options, option_table, take_argument) == 0)
 		status = run_with_options(&options, &arguments);
 	free(options.store);

@@ -76,6 +76,22 @@ static void print_starts(FILE *out, const struct server *server)
 	fprintf(out, "%" PRIu32, ledger_head(server->mount.ledger)->starts);
 }
 
+/* Upgrades that the supervisor has refused. */
+static void print_refusals(FILE *out, const struct server *server)
+{
+	fprintf(out, "%" PRIu32, ledger_head(server->mount.ledger)->refusals);
+}
+
+static void print_refusal(FILE *out, const struct server *server)
+{
+	fputs(ledger_head(server->mount.ledger)->refusal, out);
+}
+
+static bool was_refused(const struct server *server)
+{
+	return is_supervised(server) && ledger_head(server->mount.ledger)->refusals > 0;
+}
+
 static const struct attribute {
 	const char *key;
 	void (*print)(FILE *out, const struct server *server);
@@ -91,6 +107,8 @@ static const struct attribute {
 	{"names", print_names, NULL},
 	{"supervisor", print_supervisor, is_supervised},
 	{"starts", print_starts, is_supervised},
+	{"refusals", print_refusals, is_supervised},
+	{"refusal", print_refusal, was_refused},
 };
 
 enum { ATTRIBUTE_COUNT = sizeof attributes / sizeof attributes[0] };

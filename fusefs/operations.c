@@ -7,8 +7,10 @@
  * everything.  Everything else that a program can ask for and
  * not have is refused by a plain error.
  */
+#include <ask-mount.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <mount-look.h>
 #include <unistd.h>
 
 #include "grant.h"
@@ -107,6 +109,19 @@ static void check_access(fuse_req_t request, fuse_ino_t id, int mask)
 		fuse_reply_err(request, 0);
 }
 
+/* Those that librelock and the command ask by. */
+static void take_ioctl(fuse_req_t request, fuse_ino_t id, unsigned command, void *argument,
+		       struct fuse_file_info *info, unsigned flags, const void *bytes, size_t size,
+		       size_t answer_size)
+{
+	if (command == MOUNT_LOOK)
+		tell_ioctl(request, id, bytes, size, answer_size);
+	else if (command == MOUNT_BREAK)
+		break_ioctl(request, id, bytes, size);
+	else
+		fuse_reply_err(request, ENOTTY);
+}
+
 static void refuse_mknod(fuse_req_t request, fuse_ino_t parent, const char *name, mode_t mode,
 			 dev_t device)
 {
@@ -172,7 +187,7 @@ const struct fuse_lowlevel_ops operations = {
 	.setxattr = attributes_set,
 	.removexattr = attributes_remove,
 	.unlink = break_unlink,
-	.ioctl = break_ioctl,
+	.ioctl = take_ioctl,
 	.mknod = refuse_mknod,
 	.mkdir = refuse_mkdir,
 	.rmdir = refuse_rmdir,

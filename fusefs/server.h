@@ -12,6 +12,7 @@
  *	attributes.c   extended attributes
  *	mount-attributes.c  those of the folder itself: how the daemon is
  *	break.c        UNLINK
+ *	tell.c         the ioctl(2) that asks what others cannot see
  *	permissions.c  who may do that
  *	------------   below this line nothing knows FUSE
  *	grant.c        who holds and who is next
@@ -133,8 +134,10 @@ void attributes_remove(fuse_req_t request, fuse_ino_t id, const char *name);
 void mount_attributes_get(fuse_req_t request, const char *key, size_t size);
 void mount_attributes_list(fuse_req_t request, size_t size);
 
+/* tell.c */
+void tell_ioctl(fuse_req_t request, fuse_ino_t id, const void *bytes, size_t size,
+		size_t answer_size);
+
 /* break.c */
 void break_unlink(fuse_req_t request, fuse_ino_t parent, const char *name);
-void break_ioctl(fuse_req_t request, fuse_ino_t id, unsigned command, void *argument,
-		 struct fuse_file_info *info, unsigned flags, const void *bytes, size_t size,
-		 size_t answer_size);
+void break_ioctl(fuse_req_t request, fuse_ino_t id, const void *bytes, size_t size);

@@ -61,6 +61,17 @@ bool state_lacks_heirs(const struct entry *entry)
 	return false;
 }
 
+enum relock_presence state_presence(const struct handle *handle)
+{
+	const struct process *process = &handle->held->holder;
+
+	if (process->pid == 0)
+		return RELOCK_OUT_OF_SIGHT;
+	if (process_has_ended(process))
+		return RELOCK_ENDED;
+	return handle->held->heirs ? handle->held->heirs->presence : RELOCK_PRESENT;
+}
+
 /* A pid that is shown is one that lives and has the lock; who had it before is
  * told apart, and who has the descriptor now. */
 static int describe_process(const struct handle *handle, bool is_seen, struct relock_holder *ret)
@@ -70,12 +81,8 @@ static int describe_process(const struct handle *handle, bool is_seen, struct re
 
 	ret->pid_namespace = process->pid_namespace;
 	ret->namespace_pid = process->namespace_pid;
-	if (process->pid == 0)
-		ret->presence = RELOCK_OUT_OF_SIGHT;
-	else if (!(is_seen && !heirs) && process_has_ended(process))
-		ret->presence = RELOCK_ENDED;
-	else if (heirs)
-		ret->presence = heirs->presence;
+	ret->presence =
+		is_seen && !heirs && process->pid != 0 ? RELOCK_PRESENT : state_presence(handle);
 	if (ret->presence == RELOCK_PRESENT) {
 		ret->pid = process->pid;
 		ret->start_time = process->start_time;

@@ -28,6 +28,9 @@ int state_begin(struct mount *mount);
 int state_of_held(const struct mount *mount, const struct entry *entry, bool openers_are_seen,
 		  struct relock_status **ret);
 
+/* Where the process is that acquired it. */
+enum relock_presence state_presence(const struct handle *handle);
+
 /* A holder's opener has ended, and who has the lock now has not been looked for
  * (heirs.h). */
 bool state_lacks_heirs(const struct entry *entry);

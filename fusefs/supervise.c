@@ -7,7 +7,6 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,8 +18,10 @@
 
 #include "ledger.h"
 #include "mountpoint.h"
+#include "notify.h"
 #include "recover.h"
 #include "say.h"
+#include "upgrade.h"
 
 /* "LEDGER DEVICE FOREGROUND": descriptors, and 0 or 1 */
 #define SUCCESSION "RELOCKFS_SUCCESSION"
@@ -153,8 +154,8 @@ static void set_cloexec(int ledger_fd, int device, bool is_set)
 	ledger_free(ledger);
 }
 
-/* Returns if that fails. */
-static void succeed(const struct supervision *supervision)
+/* Executes the program; returns if that fails. */
+static void succeed(const struct supervision *supervision, const char *program)
 {
 	const struct serving *serving = &supervision->serving;
 	char text[64];
@@ -163,8 +164,8 @@ static void succeed(const struct supervision *supervision)
 		 serving->is_in_foreground);
 	setenv(SUCCESSION, text, 1);
 	set_cloexec(ledger_fd(serving->ledger), serving->device, false);
-	execv(program_path(), supervision->arguments);
-	say("%s: %s", program_path(), strerror(errno));
+	execv(program, supervision->arguments);
+	say("%s: %s", program, strerror(errno));
 	set_cloexec(ledger_fd(serving->ledger), serving->device, true);
 	unsetenv(SUCCESSION);
 }
@@ -193,27 +194,13 @@ bool supervise_is_successor(struct supervision *ret)
 	return true;
 }
 
-/* Says nothing of itself but its layout, see relockfs --ledger-layout. */
-static bool is_compatible(const char *program)
+/* Whose supervisor was killed goes on by itself, with the program on disk if that
+ * is possible; else with the one that this process runs. */
+static const char *program_for_orphan(void)
 {
-	char text[16] = "", *arguments[] = {(char *)program, (char *)"--ledger-layout", NULL};
-	posix_spawn_file_actions_t actions;
-	int pipe_fds[2], error;
-	pid_t child;
+	char reason[UPGRADE_REASON_SIZE];
 
-	if (pipe2(pipe_fds, O_CLOEXEC) < 0)
-		return false;
-	posix_spawn_file_actions_init(&actions);
-	posix_spawn_file_actions_adddup2(&actions, pipe_fds[1], STDOUT_FILENO);
-	error = posix_spawn(&child, program, &actions, NULL, arguments, environ);
-	posix_spawn_file_actions_destroy(&actions);
-	close(pipe_fds[1]);
-	if (error == 0) {
-		(void)!read(pipe_fds[0], text, sizeof text - 1);
-		waitpid(child, NULL, 0);
-	}
-	close(pipe_fds[0]);
-	return error == 0 && strtol(text, NULL, 10) == LEDGER_LAYOUT;
+	return upgrade_is_possible(program_path(), reason) ? program_path() : "/proc/self/exe";
 }
 
 /* The server */
@@ -254,7 +241,8 @@ run_server(const struct supervision *supervision, pid_t supervisor)
 	}
 	if (result == -EOWNERDEAD) {
 		say("%s: the supervisor was killed; a new one takes over", serving.mountpoint);
-		succeed(&(struct supervision){serving, supervision->arguments});
+		succeed(&(struct supervision){serving, supervision->arguments},
+			program_for_orphan());
 	}
 	exit(result < 0 ? EX_UNAVAILABLE : 0);
 }
@@ -344,15 +332,23 @@ static void say_how_it_ended(const char *mountpoint, int status)
 		    (int)state.server, WEXITSTATUS(status));
 }
 
+/* Whoever has asked for the upgrade looks for this in the mount's attributes. */
+static void refuse(const struct supervision *supervision, const char *reason)
+{
+	say("%s: not upgraded: %s", supervision->serving.mountpoint, reason);
+	snprintf(state.head->refusal, sizeof state.head->refusal, "%s", reason);
+	ledger_write_order();
+	state.head->refusals++;
+}
+
 static void upgrade(const struct supervision *supervision)
 {
 	const char *program = program_path();
+	char reason[UPGRADE_REASON_SIZE];
 
 	state.wants_upgrade = 0;
-	if (!is_compatible(program)) {
-		say("%s: not upgraded: %s cannot go on with what this version has begun; "
-		    "unmount, and mount again",
-		    supervision->serving.mountpoint, program);
+	if (!upgrade_is_possible(program, reason)) {
+		refuse(supervision, reason);
 		atomic_store(&state.head->server, (uint32_t)state.server);
 		/* It may have ended meanwhile. */
 		note_child(SIGCHLD);
@@ -360,7 +356,8 @@ static void upgrade(const struct supervision *supervision)
 	}
 	kill(state.server, SIGKILL);
 	(void)reap_server();
-	succeed(supervision);
+	succeed(supervision, program);
+	refuse(supervision, "it could not be run in the end, see the system log");
 }
 
 /* Did it end as it should?  `ret` is then the program's exit status. */
@@ -436,7 +433,12 @@ static int begin(struct supervision *supervision)
 int supervise(struct supervision *supervision)
 {
 	struct serving *serving = &supervision->serving;
-	int result = serving->ledger ? 0 : begin(supervision), status = EX_UNAVAILABLE;
+	int result = 0, status = EX_UNAVAILABLE;
+
+	if (serving->ledger)
+		notify_main_process();
+	else
+		result = begin(supervision);
 
 	/* While the name leads to it. */
 	(void)program_path();

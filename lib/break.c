@@ -19,6 +19,7 @@
 #include "message.h"
 #include "proc-locks.h"
 #include "process.h"
+#include "record.h"
 #include "status.h"
 #include "store.h"
 
@@ -82,15 +83,16 @@ static int open_mount(const char *name, const struct relock_holder *holder, int 
 	return *ret_fd < 0 ? -errno : 0;
 }
 
-static int ask_mount(const char *name, const struct relock_holder *holder)
+static int ask_mount(const char *name, const struct relock_holder *holder, const struct breaker *by)
 {
 	CLEANUP_CLOSE int fd = -1;
-	struct mount_break what = {0};
+	struct mount_break what = {.by_pid = by->pid, .by_uid = by->uid};
 
 	int result = open_mount(name, holder, &fd);
 	if (result < 0)
 		return result;
 	snprintf(what.name, sizeof what.name, "%s", name);
+	snprintf(what.by_command, sizeof what.by_command, "%s", by->command ? by->command : "");
 	if (ioctl(fd, MOUNT_BREAK, &what) == 0 || errno == ENOENT)
 		return 0;
 	return failed(-errno, "%s: cannot break %s/%s: %s", name, holder->via_path, name,
@@ -102,7 +104,8 @@ static bool is_asked(const struct relock_holder *holder)
 	return holder->via_kind == RELOCK_VIA_MOUNT || holder->via_kind == RELOCK_VIA_GET;
 }
 
-static int break_held(relock_store *store, const char *name, const struct relock_status *status)
+static int break_held(relock_store *store, const char *name, const struct relock_status *status,
+		      const struct breaker *by)
 {
 	if (status->state == RELOCK_FREE)
 		return failed(-ENOENT, "%s: not held", name);
@@ -110,7 +113,7 @@ static int break_held(relock_store *store, const char *name, const struct relock
 		const struct relock_holder *holder = &status->holders[i];
 		int result = 0;
 		if (holder->via_kind == RELOCK_VIA_MOUNT)
-			result = ask_mount(name, holder);
+			result = ask_mount(name, holder, by);
 		else if (holder->via_kind == RELOCK_VIA_GET)
 			result = ask_get(name, holder);
 		else
@@ -120,20 +123,21 @@ static int break_held(relock_store *store, const char *name, const struct relock
 	}
 	for (size_t i = 0; i < status->holder_count; i++)
 		if (!is_asked(&status->holders[i]))
-			return store->operations->break_hold(store, name);
+			return store->operations->break_hold(store, name, by);
 	if (status->holder_count == 0)
-		return store->operations->break_hold(store, name);
+		return store->operations->break_hold(store, name, by);
 	return 0;
 }
 
-static int break_lock(relock_store *store, const char *name, struct relock_status **ret_broken)
+static int break_lock(relock_store *store, const char *name, const struct breaker *by,
+		      struct relock_status **ret_broken)
 {
 	struct relock_status *status = NULL;
 
 	int result = status_look(store, name, &status);
 	if (result < 0)
 		return message_end(result, name);
-	result = break_held(store, name, status);
+	result = break_held(store, name, status, by);
 	debug("%s: break: %s", name, result < 0 ? strerrorname_np(-result) : "done");
 	if (ret_broken)
 		*ret_broken = status;
@@ -142,21 +146,36 @@ static int break_lock(relock_store *store, const char *name, struct relock_statu
 	return message_end(result, name);
 }
 
+static struct breaker caller(void)
+{
+	return (struct breaker){getpid(), geteuid(), process_self()->command};
+}
+
 int relock_break(relock_store *store, const char *name, struct relock_status **ret_broken)
 {
+	const struct breaker by = caller();
+
+	return relock_break_for(store, name, by.pid, by.uid, by.command, ret_broken);
+}
+
+int relock_break_for(relock_store *store, const char *name, pid_t pid, uid_t uid,
+		     const char *command, struct relock_status **ret_broken)
+{
 	WITHOUT_CANCELLATION;
+	const struct breaker by = {pid, uid, command};
 
 	message_begin();
 	int result = name_check(name, false);
-	return result < 0 ? result : break_lock(store, name, ret_broken);
+	return result < 0 ? result : break_lock(store, name, &by, ret_broken);
 }
 
 int relock_lock_break(relock_lock *lock, struct relock_status **ret_broken)
 {
 	WITHOUT_CANCELLATION;
+	const struct breaker by = caller();
 
 	message_begin();
-	return break_lock(lock->store, lock->name, ret_broken);
+	return break_lock(lock->store, lock->name, &by, ret_broken);
 }
 
 static int unget(const char *name, const struct relock_status *status)

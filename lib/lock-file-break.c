@@ -82,9 +82,9 @@ static int mark(int fd, const struct file_holder *holder, enum lock_line_type ty
 
 /* A holder without a record of its own, on a description of librelock's, has
  * inherited it: the record is that of the process which left it behind. */
-static void record_break(const struct file_look *look, const struct file_holder *holder, int fd)
+static void record_break(const struct file_look *look, const struct file_holder *holder, int fd,
+			 const struct breaker *by)
 {
-	const struct breaker by = {getpid(), geteuid(), process_self()->command};
 	CLEANUP_FREE struct slot *last = NULL;
 	const struct slot *slot = holder->slot;
 
@@ -94,11 +94,12 @@ static void record_break(const struct file_look *look, const struct file_holder 
 			slot = last;
 	}
 	if (slot && look->writable)
-		lock_record_end(look->fd, holder->slot_number, slot->record.hold, &by);
+		lock_record_end(look->fd, holder->slot_number, slot->record.hold, by);
 }
 
 static int break_holder(const struct file_store *store, const char *name,
-			const struct file_look *look, const struct file_holder *holder)
+			const struct file_look *look, const struct file_holder *holder,
+			const struct breaker *by)
 {
 	const enum hold_mode none = HOLD_NONE;
 	CLEANUP_CLOSE int fd = -1;
@@ -135,7 +136,7 @@ static int break_holder(const struct file_store *store, const char *name,
 	result = mark(fd, holder, store->primitive->line_type, &look->id);
 	if (result <= 0)
 		return result;
-	record_break(look, holder, fd);
+	record_break(look, holder, fd, by);
 	return store->primitive->wait.set(fd, &none, false);
 }
 
@@ -153,7 +154,7 @@ static bool keep_out_others(const struct lock_primitive *primitive, int fd)
 	return false;
 }
 
-int lock_file_break(relock_store *store, const char *name)
+int lock_file_break(relock_store *store, const char *name, const struct breaker *by)
 {
 	const struct file_store *file_store = file_store_of(store);
 	__attribute__((cleanup(snapshot_free))) struct snapshot snapshot = {0};
@@ -171,7 +172,7 @@ int lock_file_break(relock_store *store, const char *name)
 			      name);
 	bool guarded = keep_out_others(file_store->primitive, look.fd);
 	for (size_t i = 0; i < look.holder_count && result >= 0; i++)
-		result = break_holder(file_store, name, &look, &look.holders[i]);
+		result = break_holder(file_store, name, &look, &look.holders[i], by);
 	if (guarded)
 		file_store->primitive->leave_slots(look.fd);
 	return result;

@@ -14,10 +14,19 @@
 #include "clock.h"
 #include "lock-file-record.h"
 #include "message.h"
+#include "proc-locks.h"
 
 #ifndef XFS_SUPER_MAGIC
 #define XFS_SUPER_MAGIC 0x58465342
 #endif
+
+/* Its files are locks by themselves. */
+static bool is_mount_of_locks(int fd)
+{
+	char type[32] = "";
+
+	return mount_type_of(fd, type, sizeof type) == 0 && strcmp(type, "fuse.relockfs") == 0;
+}
 
 /*
  * Who can rename or remove a lock file can make two of one lock.  That is
@@ -35,6 +44,11 @@ static int check_folder(int fd, const char *path)
 			      "%s: the folder belongs to user %u, who could swap the lock files "
 			      "in it; use one that is yours or root's",
 			      path, (unsigned)status.st_uid);
+	if (status.st_mode & S_IWOTH && !(status.st_mode & S_ISVTX) && is_mount_of_locks(fd))
+		return failed(-EPERM,
+			      "%s: no store, but a mount of one: `relock mount --status %s` shows "
+			      "which; or name its locks by their path: %s/NAME",
+			      path, path, path);
 	if (status.st_mode & S_IWOTH && !(status.st_mode & S_ISVTX))
 		return failed(-EPERM,
 			      "%s: everybody may rename what is in the folder; chmod +t it, or use "

@@ -119,7 +119,7 @@ int lock_file_look(relock_store *store, const char *name, struct snapshot *snaps
 int lock_file_nobody_waits(relock_lock *lock, int64_t age);
 int lock_file_each_name(relock_store *store, int (*callback)(const char *name, void *argument),
 			void *argument);
-int lock_file_break(relock_store *store, const char *name);
+int lock_file_break(relock_store *store, const char *name, const struct breaker *by);
 int lock_file_prune(relock_store *store, const char *name, int64_t age);
 
 #define LOCK_FILE_OPERATIONS                                                                       \

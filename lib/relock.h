@@ -528,6 +528,14 @@ int relock_break(relock_store *store, const char *name, struct relock_status **r
 int relock_lock_break(relock_lock *lock, struct relock_status **ret_broken);
 
 /*
+ * The same by a program that somebody else has asked for it, as relockfs is by
+ * rm(1): it is that one whom the record names.  Whether they may is for the
+ * program to decide; the rights needed are the caller's.  `command` may be NULL.
+ */
+int relock_break_for(relock_store *store, const char *name, pid_t pid, uid_t uid,
+		     const char *command, struct relock_status **ret_broken);
+
+/*
  * Asks the background holder of `relock get` to give the lock back.
  *
  * -ENOENT  nobody holds it

@@ -87,8 +87,8 @@ struct store_operations {
 	/* Calls back with each name that may be a lock's. */
 	int (*each_name)(relock_store *store, int (*callback)(const char *name, void *argument),
 			 void *argument);
-	/* Frees a lock that processes hold themselves; `status` is the last look. */
-	int (*break_hold)(relock_store *store, const char *name);
+	/* Frees a lock that processes hold themselves, as `by` wants it. */
+	int (*break_hold)(relock_store *store, const char *name, const struct breaker *by);
 	/* Removes the traces of a lock free for `age`: 1 if it did. */
 	int (*prune)(relock_store *store, const char *name, int64_t age);
 };

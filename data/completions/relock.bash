@@ -112,7 +112,7 @@ _relock() {
 		return
 		;;
 	locks:-o | locks:--output)
-		_relock_words 'COMMAND PID USER FD TYPE MODE START END WAITERS DEVICE INODE PATH'
+		_relock_words 'COMMAND PID USER FD TYPE MODE START END WAITERS DEVICE INODE PATH VIA'
 		return
 		;;
 	esac
@@ -127,7 +127,7 @@ _relock() {
 		locks) _relock_words '--output --json --raw --noheadings --help' ;;
 		exec) _relock_words '--semantics --policy --trace --strict --help' ;;
 		probe) _relock_words '--json --store --help' ;;
-		mount) _relock_words '--status --clear --upgrade --json --output --raw --noheadings --store --help' ;;
+		mount) _relock_words '--supervise --status --clear --upgrade --json --output --raw --noheadings --store --version --help' ;;
 		*) _relock_words '--store --help' ;;
 		esac
 		return

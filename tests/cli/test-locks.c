@@ -236,16 +236,17 @@ static void locks_json_o_has_the_types_of_the_nested_form(void **state)
 /* The kernel has no lock on the file in the mount. */
 static void locks_in_a_mount_are_those_of_the_store(void **state)
 {
-	char mountpoint[128], path[160], pointer[160];
+	char mountpoint[128], path[160], pid[16];
 
 	snprintf(mountpoint, sizeof mountpoint, "%s/locks", test_folder());
 	snprintf(path, sizeof path, "%s/job", mountpoint);
-	snprintf(pointer, sizeof pointer, "relock state --store ofd:%s/store job", test_folder());
+	snprintf(pid, sizeof pid, "%d ", (int)getpid());
 	assert_int_equal(mkdir(mountpoint, 0755), 0);
 	EXPECT(0, "mount", mountpoint);
 
 	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
-	struct program program = START_RELOCK("locks", "--raw", "-n", "-o", "TYPE,MODE,PATH", path);
+	struct program program =
+		START_RELOCK("locks", "--raw", "-n", "-o", "PID,TYPE,MODE,PATH", path);
 	struct outcome outcome = finish(&program);
 
 	/* Before anything can fail. */
@@ -253,9 +254,10 @@ static void locks_in_a_mount_are_those_of_the_store(void **state)
 	assert_int_equal(umount2(mountpoint, 0), 0);
 	assert_true(fd >= 0);
 	assert_int_equal(outcome.code, 0);
-	EXPECT_IN(outcome.out, "OFD exclusive ");
+	assert_memory_equal(outcome.out, pid, strlen(pid));
+	EXPECT_IN(outcome.out, " OFD exclusive ");
 	EXPECT_IN(outcome.out, test_path("store/job"));
-	EXPECT_IN(outcome.err, pointer);
+	assert_string_equal(outcome.err, "");
 	outcome_free(&outcome);
 }
 

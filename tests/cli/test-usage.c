@@ -59,8 +59,7 @@ static void usage_errors_are_64_and_point_to_help(void **state)
 	EXPECT(64, "--frobnicate");
 	EXPECT(64, "help", "frobnicate");
 	for (size_t i = 0; i < SUBCOMMAND_COUNT; i++)
-		if (strcmp(subcommands[i], "mount") != 0)
-			EXPECT_IN(EXPECT(64, subcommands[i], "--frobnicate")->err, "--help");
+		EXPECT_IN(EXPECT(64, subcommands[i], "--frobnicate")->err, "--help");
 	EXPECT(64, "run");
 	EXPECT(64, "run", "a");
 	EXPECT(64, "run", "a", "--");
@@ -287,11 +286,53 @@ static void mount_passes_its_words_on(void **state)
 
 	const char *relock = test_path("bin/relock");
 
-	assert_string_equal(RUN("env", path, relock, "mount", "-f", "-o", "x=y", "/locks")->out,
-			    "-f -o x=y /locks\n");
-	assert_string_equal(
-		RUN("env", path, relock, "mount", "--store", "ofd:/x", "-f", "/locks")->out,
-		"-f ofd:/x /locks\n");
+#define EXPECT_WORDS(expected, ...)                                                                \
+	assert_string_equal(                                                                       \
+		expect_code(RUN("env", path, relock, __VA_ARGS__), 0, __FILE__, __LINE__)->out,    \
+		expected "\n")
+	EXPECT_WORDS("/locks", "mount", "/locks");
+	EXPECT_WORDS("-f -o x=y /locks", "mount", "-f", "-o", "x=y", "/locks");
+	EXPECT_WORDS("-o a -o b /locks", "mount", "-oa", "/locks", "-o", "b");
+	EXPECT_WORDS("ofd:/x /locks", "mount", "ofd:/x", "/locks");
+	EXPECT_WORDS("ofd:/x /locks", "--store", "ofd:/x", "mount", "/locks");
+	/* The store, options and the folder in each order. */
+	EXPECT_WORDS("-f ofd:/x /locks", "mount", "--store", "ofd:/x", "-f", "/locks");
+	EXPECT_WORDS("-f ofd:/x /locks", "mount", "--store", "ofd:/x", "/locks", "-f");
+	EXPECT_WORDS("-f ofd:/x /locks", "mount", "-f", "--store", "ofd:/x", "/locks");
+	EXPECT_WORDS("-f ofd:/x /locks", "mount", "-f", "/locks", "--store", "ofd:/x");
+	EXPECT_WORDS("-f ofd:/x /locks", "mount", "/locks", "--store", "ofd:/x", "-f");
+	EXPECT_WORDS("-f ofd:/x /locks", "mount", "/locks", "-f", "--store", "ofd:/x");
+	EXPECT_WORDS("-f ofd:/x /locks", "mount", "/locks", "-f", "--store=ofd:/x");
+	EXPECT_WORDS("-f ofd:/x /locks", "mount", "ofd:/x", "-f", "/locks");
+	EXPECT_WORDS("-f ofd:/x /locks", "mount", "ofd:/x", "/locks", "-f");
+	EXPECT_WORDS("-o x=y ofd:/x /locks", "mount", "/locks", "--store", "ofd:/x", "-o", "x=y");
+	EXPECT_WORDS("--supervise -o x=y ofd:/x /locks", "mount", "/locks", "-ox=y", "--store",
+		     "ofd:/x", "--supervise");
+	/* Letters in one word, long options by their beginning, the last of two
+	 * stores, and a value that looks like an option. */
+	EXPECT_WORDS("-f -d -o x=y /locks", "mount", "-dfox=y", "/locks");
+	EXPECT_WORDS("--supervise ofd:/x /locks", "mount", "/locks", "--sto", "ofd:/x", "--sup");
+	EXPECT_WORDS("ofd:/x /locks", "mount", "--store", "ofd:/y", "/locks", "--store", "ofd:/x");
+	EXPECT_WORDS("-o --status /locks", "mount", "-o", "--status", "/locks");
+	EXPECT_WORDS("-o -h /locks", "mount", "-o", "-h", "/locks");
+	/* What follows -- is no option. */
+	EXPECT_WORDS("ofd:/x /locks", "mount", "--store", "ofd:/x", "--", "/locks");
+	EXPECT_WORDS("-f -- ofd:/x --status", "mount", "--store", "ofd:/x", "-f", "--", "--status");
+	EXPECT_WORDS("-V", "mount", "--version");
+}
+
+static void mount_checks_its_words(void **state)
+{
+	EXPECT_IN(EXPECT(64, "mount")->err, "the folder to mount on is missing");
+	EXPECT_IN(EXPECT(64, "mount", "--store", "ofd:/x")->err, "folder to mount on is missing");
+	EXPECT_IN(EXPECT(64, "mount", "/locks", "--store")->err, "requires an argument");
+	EXPECT_IN(EXPECT(64, "mount", "/locks", "-o")->err, "requires an argument");
+	EXPECT_IN(EXPECT(64, "mount", "a", "b", "c")->err, "only one folder");
+	EXPECT_IN(EXPECT(64, "mount", "--store", "ofd:/x", "a", "b")->err, "given twice");
+	EXPECT_IN(EXPECT(64, "mount", "/locks", "--json")->err, "only --status");
+	EXPECT_IN(EXPECT(64, "mount", "--clear", "/locks", "-f")->err, "for mounting");
+	EXPECT_IN(EXPECT(64, "mount", "--supervise", "--upgrade", "/locks")->err, "for mounting");
+	EXPECT_IN(EXPECT(0, "mount", "/locks", "--store", "ofd:/x", "-h")->out, "Usage:");
 }
 
 static const char *complete(const char *words)
@@ -350,6 +391,7 @@ int main(void)
 		CASE(probe_tells_what_excludes_what),
 		CASE(probe_says_where_it_cannot_try),
 		CASE(mount_passes_its_words_on),
+		CASE(mount_checks_its_words),
 		CASE(completion_knows_commands_options_and_names),
 	};
 

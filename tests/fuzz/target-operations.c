@@ -30,6 +30,7 @@
 #include "callers.h"
 #include "fake-fuse.h"
 #include "grant.h"
+#include "mount-look.h"
 #include "promise.h"
 #include "relock.h"
 #include "sight.h"
@@ -471,10 +472,17 @@ static void send_unlink(void)
 	uint8_t way = next_byte();
 	const char *name = next_name();
 	struct mount_break what = {0};
+	struct mount_look look = {.skip = way};
 
-	/* The library asks by ioctl(2). */
+	/* The library and the command ask by ioctl(2). */
 	snprintf(what.name, sizeof what.name, "%s", name);
-	if (way % 4 == 2)
+	what.by_pid = way;
+	what.by_uid = way;
+	snprintf(look.name, sizeof look.name, "%s", name);
+	if (way % 4 == 1)
+		operations.ioctl(request, ROOT_ID, MOUNT_LOOK, NULL, NULL, 0, &look, sizeof look,
+				 sizeof look);
+	else if (way % 4 == 2)
 		operations.ioctl(request, ROOT_ID, MOUNT_BREAK, NULL, NULL, 0, &what, sizeof what,
 				 0);
 	else
