@@ -12,6 +12,7 @@
 
 #include "cancellation.h"
 #include "cleanup.h"
+#include "message.h"
 #include "relock.h"
 #include "status.h"
 
@@ -305,10 +306,11 @@ int relock_status_text(const struct relock_status *status, char **ret)
 	WITHOUT_CANCELLATION;
 	struct text text = {0};
 
+	message_begin();
 	int result = relock_status_each(status, append_pair, &text);
 	if (result < 0) {
 		free(text.bytes);
-		return result;
+		return message_end(result, status->name);
 	}
 	*ret = text.bytes;
 	return 0;
