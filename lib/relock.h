@@ -440,6 +440,8 @@ struct relock_status {
 	pid_t broken_by_pid;
 	uid_t broken_by_uid;
 	char *broken_by_command;
+	int has_value;  /* `sem:` only: the semaphore's value follows */
+	unsigned value; /* 0: held; 1: free */
 };
 
 /*

@@ -246,6 +246,8 @@ int relock_status_each(const struct relock_status *status,
 
 	say_text(&walk, "lock", status->name);
 	say(&walk, "state", 0, state_name(status->state));
+	if (status->has_value)
+		say_number(&walk, "value", status->value);
 	if (status->state != RELOCK_FREE)
 		say(&walk, "mode", 0, status->mode == RELOCK_SHARED ? "shared" : "exclusive");
 	if (status->state != RELOCK_FREE && status->holder_count == 0)

@@ -40,6 +40,7 @@ struct grant {
 
 struct store_operations {
 	const char *scheme;
+	bool has_no_rest; /* nothing follows the colon */
 	/* Sizes of the private parts; they start out zeroed. */
 	size_t store_size, lock_size;
 
@@ -110,7 +111,7 @@ struct relock_lock {
 	_Alignas(max_align_t) unsigned char private[];
 };
 
-extern const struct store_operations store_ofd, store_flock;
+extern const struct store_operations store_ofd, store_flock, store_sem;
 
 /* relock_store_open(), and the same for a folder that the user named. */
 int store_open(relock_store **ret, const char *url, bool any_folder);
