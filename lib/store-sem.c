@@ -225,8 +225,12 @@ static int take(relock_lock *lock, const struct grant *grant)
 	if (result < 0)
 		return result;
 	result = sem_orphan_wait(lock, grant);
-	if (result == 0)
+	if (result == 0) {
+		/* Before the mark, which counts only with it. */
+		if (atomic_load(&sem->page->magic) != SEM_MAGIC)
+			atomic_store(&sem->page->magic, SEM_MAGIC);
 		result = take_unit(lock, grant);
+	}
 	if (result < 0) {
 		sem_turn_end(sem);
 		return result;
@@ -262,8 +266,6 @@ static int acquire(relock_lock *lock, const struct grant *grant)
 		return result;
 	if (grant->deadline != AT_ONCE)
 		now = moment_now();
-	if (atomic_load(&sem->page->magic) != SEM_MAGIC)
-		atomic_store(&sem->page->magic, SEM_MAGIC);
 	sem_record_grant(lock, now);
 	sem_turn_holds(sem);
 	if (grant->flags & RELOCK_INHERIT)
