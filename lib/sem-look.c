@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -175,6 +176,24 @@ static int describe_waiters(const struct look *look, struct relock_status *statu
 	return 0;
 }
 
+/* What a person should know, and can do something about. */
+static void advise(const struct look *look, enum sem_owner owner, const char *name,
+		   struct relock_status *status)
+{
+	const char *why = NULL;
+
+	if ((look->word & SEM_VALUE) > 1)
+		why = "posted more than once for one hold; the next holder here sets it right, "
+		      "other programs may both get it";
+	else if (owner == SEM_OTHER)
+		why = "held by a program other than relock; if that has ended: relock unget "
+		      "--force";
+	if (!why || asprintf(&status->look_at, "%s/sem.%s", SEM_FOLDER, name) < 0)
+		status->look_at = NULL;
+	else
+		status->why = strdup(why);
+}
+
 static int describe(const struct look *look, enum sem_owner owner, struct relock_status *status)
 {
 	status->has_value = 1;
@@ -211,6 +230,7 @@ int sem_look(relock_store *store, const char *name, struct snapshot *snapshot,
 	int result = look_at(store, name, look, &owner);
 	if (result < 0)
 		return result == -ENOENT ? 0 : result;
+	advise(look, owner, name, status);
 	return describe(look, owner, status);
 }
 

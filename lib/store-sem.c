@@ -450,6 +450,15 @@ static int mark_broken(relock_lock *lock, const struct breaker *by)
 	return 0;
 }
 
+/* A process that ends in an ordinary way gives back what it holds, or other
+ * programs would wait until a relock comes; but not what others may have
+ * inherited. */
+static void at_exit(relock_lock *lock)
+{
+	if (lock->held && !(lock->flags & RELOCK_INHERIT))
+		(void)release(lock);
+}
+
 /* Breaking */
 
 static int break_open(relock_lock *lock)
@@ -495,7 +504,7 @@ static int prune(relock_store *store, const char *name, int64_t age)
 
 const struct store_operations store_sem = {
 	.scheme = "sem",
-	.has_no_rest = true,
+	.is_whole = true,
 	.store_size = sizeof(struct sem_store),
 	.lock_size = sizeof(struct sem_lock),
 	.open = open_store,
@@ -521,4 +530,5 @@ const struct store_operations store_sem = {
 	.each_name = sem_each_name,
 	.break_hold = break_hold,
 	.prune = prune,
+	.at_exit = at_exit,
 };

@@ -45,7 +45,7 @@ static int find_scheme(const char *url, const struct store_operations **ret, con
 		if (strlen(schemes[i]->scheme) != length ||
 		    strncmp(schemes[i]->scheme, url, length) != 0)
 			continue;
-		if (url[length + 1] == '\0' && !schemes[i]->has_no_rest)
+		if (url[length + 1] == '\0' && !schemes[i]->is_whole)
 			return failed(-EINVAL, "%s: what follows the colon is missing", url);
 		*ret = schemes[i];
 		*ret_rest = url + length + 1;

@@ -382,6 +382,7 @@ static void a_value_above_1_admits_one(void **state)
 	assert_int_equal(sem_post(semaphore), 0);
 	assert_int_equal(sem_post(semaphore), 0);
 	assert_string_equal(state_of(*state, "demo", "value"), "3");
+	assert_string_equal(state_of(*state, "demo", "look-at"), "/dev/shm/sem.demo");
 	assert_int_equal(try_lock(lock), 0);
 	assert_int_equal(sem_trywait(semaphore), -1);
 	assert_int_equal(try_lock(other), -EAGAIN);
@@ -498,6 +499,23 @@ static void the_last_who_leaves_gives_back(void **state)
 	assert_int_equal(try_lock(lock), 0);
 	sem_close(semaphore);
 	relock_lock_close(lock);
+}
+
+static int acquire_and_exit(struct peer *self, void *argument)
+{
+	relock_lock *lock = handle(argument, "demo");
+
+	exit(try_lock(lock) == 0 ? 0 : 1);
+}
+
+static void who_exits_gives_back(void **state)
+{
+	sem_t *semaphore = semaphore_of("demo");
+	struct peer peer = peer_start(acquire_and_exit, *state);
+
+	assert_int_equal(peer_reap(&peer), 0);
+	assert_int_equal(value_of(semaphore), 1);
+	sem_close(semaphore);
 }
 
 /* Objects that are not as they should be */
@@ -823,6 +841,7 @@ int main(void)
 		test_sem(a_waiter_notices_that_the_holder_died),
 		test_sem(a_holder_in_another_pid_namespace_lives),
 		test_sem(the_last_who_leaves_gives_back),
+		test_sem(who_exits_gives_back),
 		test_sem(a_semaphore_removed_under_its_holder),
 		test_sem(a_semaphore_replaced_meanwhile_is_found),
 		test_sem(a_waiter_finds_the_new_semaphore),
