@@ -475,8 +475,8 @@ struct relock_status {
 	int64_t expires; /* the moment of its lifetime's end; 0: it has none */
 	char *look_at;   /* a file that a person should look at: why is in `why` */
 	char *why;       /* NULL, as `look_at`: all is well */
-	int has_value;  /* `sem:` only: the semaphore's value follows */
-	unsigned value; /* 0: held; 1: free */
+	int has_value;   /* `sem:` only: the semaphore's value follows */
+	unsigned value;  /* 0: held; 1: free */
 };
 
 /*

@@ -91,6 +91,17 @@ static int make_file(const relock_store *store, const char *name, const void *co
 	return 0;
 }
 
+/* Without /proc, a file gets no name; glibc gives it a name first. */
+static int make_by_glibc(const char *name)
+{
+	sem_t *semaphore = sem_open(name, O_CREAT, 0600, 1);
+
+	if (semaphore == SEM_FAILED)
+		return -errno;
+	sem_close(semaphore);
+	return 0;
+}
+
 static int make_semaphore(const relock_store *store, const char *name)
 {
 	union {
@@ -101,7 +112,8 @@ static int make_semaphore(const relock_store *store, const char *name)
 	memset(&content, 0, sizeof content);
 	if (sem_init(&content.semaphore, 1, 1) < 0)
 		return -errno;
-	return make_file(store, name, &content, sizeof content, 0);
+	int result = make_file(store, name, &content, sizeof content, 0);
+	return result == -ENOENT ? make_by_glibc(name + SEM_PREFIX_LENGTH) : result;
 }
 
 int sem_object_open(const relock_store *store, const char *name, int flags, int *ret_fd)

@@ -107,7 +107,7 @@ void sem_seat_leave(struct sem_lock *sem)
 
 uint32_t sem_seat_of(int fd)
 {
-	struct lock_line line;
+	struct lock_line line = {0};
 	struct file_id id;
 
 	if (file_id_of(fd, &id) < 0 ||
