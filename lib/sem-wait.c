@@ -29,8 +29,8 @@
 enum { FIRST_NAP_MS = 20, LONGEST_NAP_MS = 100 };
 
 /* A frame that is left by a cancellation at any moment leaves behind what
- * AddressSanitizer has marked around its variables. */
-#define LEFT_BY_CANCELLATION __attribute__((no_sanitize("address")))
+ * the sanitizers keep of it. */
+#define LEFT_BY_CANCELLATION __attribute__((no_sanitize("address", "thread")))
 
 /* A futex has 32 bits: those with the value, and with the seat. */
 static uint32_t *futex_of(_Atomic uint64_t *word)
