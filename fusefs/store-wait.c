@@ -148,7 +148,7 @@ bool store_wait_is_queued(const struct store_wait *wait)
 	if (length <= 0)
 		return true;
 	long number = strtol(text, NULL, 10);
-	return number == SYS_fcntl || number == SYS_flock;
+	return number == SYS_fcntl || number == SYS_flock || number == SYS_futex;
 }
 
 struct store_wait *store_waits_next_done(struct store_waits *waits)

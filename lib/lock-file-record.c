@@ -130,7 +130,7 @@ static const struct slot *whole_image(const struct file_lock *file, struct slot 
 /* That becomes the handle's image; -ENOMEM: the handle's stays as it was. */
 static int keep_image(struct file_lock *file, const struct slot *whole)
 {
-	bool folded = whole->record.via != 0;
+	bool folded = whole->record.via != 0 && !file->whole;
 	size_t size =
 		folded ? folded_size(&whole->record) : SLOT_INFO_OFFSET + whole->record.info_length;
 	struct slot *image = realloc(file->image, size);
@@ -157,16 +157,18 @@ static bool describes(const struct file_lock *file, const struct relock_on_behal
 {
 	const struct record *record = &file->image->record;
 
-	if (!other || !file->folded)
-		return !other && !file->folded;
-	const char *command = behind((const char *)texts_of(file->image));
+	if (!other)
+		return record->via == RELOCK_VIA_NONE;
+	const char *command =
+		file->folded ? behind((const char *)texts_of(file->image)) : record->command;
+	const char *via_path = file->folded ? behind(command) : record->via_path;
 	pid_t keeper = other->keeper_pid ? other->keeper_pid : process_self()->pid;
 	return record->pid == other->pid && record->start_time == other->start_time &&
 	       record->uid == other->uid && record->via == (uint32_t)other->via &&
 	       record->via_pid == keeper &&
 	       (!other->keeper_pid || record->via_start_time == other->keeper_start_time) &&
 	       is_text_of(command, sizeof record->command, other->command) &&
-	       is_text_of(behind(command), sizeof record->via_path, other->path);
+	       is_text_of(via_path, sizeof record->via_path, other->path);
 }
 
 int lock_record_draw(struct file_lock *file, const struct grant *grant, enum hold_mode mode)

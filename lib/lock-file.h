@@ -71,6 +71,7 @@ struct file_lock {
 	bool ended;    /* which says already how it ends */
 	bool plain;    /* the image is that of a request without particulars but the holder */
 	bool folded;   /* so is the image, see lock-file-record.c */
+	bool whole;    /* it never is: the store's own files use it, too */
 	bool stamped;  /* `stamp` is set */
 	dev_t device;
 	ino_t inode;

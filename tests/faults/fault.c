@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/inotify.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -62,6 +63,10 @@ static const struct {
 	[FAULT_INOTIFY_INIT] = {"inotify_init1", {EMFILE}},
 	[FAULT_INOTIFY_ADD] = {"inotify_add_watch", {ENOSPC}},
 	[FAULT_GETRANDOM] = {"getrandom", {EAGAIN}},
+	[FAULT_FALLOCATE] = {"fallocate", {ENOSPC, EDQUOT, EIO}},
+	[FAULT_FTRUNCATE] = {"ftruncate", {ENOSPC, EIO}},
+	[FAULT_MMAP] = {"mmap", {ENOMEM, EAGAIN}},
+	[FAULT_FUTEX] = {"futex", {EINTR, ENOMEM}},
 };
 
 /* Threads of the library make calls, too. */
@@ -163,6 +168,13 @@ WRAP(FAULT_INOTIFY_ADD, -1, int, inotify_add_watch, (int fd, const char *path, u
 WRAP(FAULT_GETRANDOM, -1, ssize_t, getrandom, (void *to, size_t size, unsigned flags),
      (to, size, flags))
 
+WRAP(FAULT_FALLOCATE, -1, int, fallocate64, (int fd, int mode, off_t from, off_t length),
+     (fd, mode, from, length))
+WRAP(FAULT_FTRUNCATE, -1, int, ftruncate64, (int fd, off_t length), (fd, length))
+WRAP(FAULT_MMAP, MAP_FAILED, void *, mmap64,
+     (void *at, size_t length, int protection, int flags, int fd, off_t from),
+     (at, length, protection, flags, fd, from))
+
 ssize_t __real_pwrite64(int fd, const void *from, size_t size, off_t at);
 ssize_t __wrap_pwrite64(int fd, const void *from, size_t size, off_t at);
 ssize_t __wrap_pwrite64(int fd, const void *from, size_t size, off_t at)
@@ -244,6 +256,8 @@ static enum fault_call fault_of_syscall(long number)
 		return FAULT_FSTAT;
 	case SYS_flock:
 		return FAULT_FLOCK;
+	case SYS_futex:
+		return FAULT_FUTEX;
 	case SYS_pidfd_open:
 		return FAULT_PIDFD_OPEN;
 	case SYS_pidfd_getfd:

@@ -53,7 +53,13 @@ enum fault_call {
 	FAULT_INOTIFY_INIT,
 	FAULT_INOTIFY_ADD,
 	FAULT_GETRANDOM,
+	FAULT_FALLOCATE,
+	FAULT_FTRUNCATE,
+	FAULT_MMAP,
+	FAULT_FUTEX,
 	FAULT_CALLS,
+	/* These are not made for a lock file, only for what is mapped. */
+	FAULT_FILE_CALLS = FAULT_FALLOCATE,
 };
 
 /* A write that stops in the middle instead of failing. */

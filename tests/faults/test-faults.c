@@ -529,7 +529,7 @@ static void try_operation(const struct operation *operation)
 	 * are as good as the others. */
 	enum { ENOUGH = 20 };
 
-	for (int call = 0; call < FAULT_CALLS; call++) {
+	for (int call = 0; call < FAULT_FILE_CALLS; call++) {
 		for (const int *error = fault_errors((enum fault_call)call); *error; error++) {
 			unsigned n = 1;
 			do {

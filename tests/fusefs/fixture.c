@@ -19,6 +19,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "private-shm.h"
+
 enum { PATIENCE_MS = 20000 };
 
 static bool is_mounted(const char *path)
@@ -155,7 +157,7 @@ static void daemon_clean(struct daemon *daemon)
 	assert_int_equal(rmdir(daemon->mountpoint), 0);
 }
 
-int fixture_setup(void **state)
+static int setup(void **state, const char *url)
 {
 	struct fixture *fixture = calloc(1, sizeof *fixture);
 	char store[96];
@@ -166,11 +168,26 @@ int fixture_setup(void **state)
 	assert_int_equal(chmod(fixture->folder, 0755), 0);
 	snprintf(store, sizeof store, "%s/store", fixture->folder);
 	assert_int_equal(mkdir(store, 0755), 0);
-	snprintf(fixture->store_url, sizeof fixture->store_url, "ofd:%s", store);
+	if (url)
+		snprintf(fixture->store_url, sizeof fixture->store_url, "%s", url);
+	else
+		snprintf(fixture->store_url, sizeof fixture->store_url, "ofd:%s", store);
 	assert_int_equal(relock_store_open(&fixture->store, fixture->store_url), 0);
 	*state = fixture;
 	daemon_start(&fixture->daemon, fixture->folder, "locks", fixture->store_url, NULL);
 	return 0;
+}
+
+int fixture_setup(void **state)
+{
+	return setup(state, NULL);
+}
+
+int fixture_setup_sem(void **state)
+{
+	assert_int_equal(private_shm(), 0);
+	private_shm_clear();
+	return setup(state, "sem:");
 }
 
 void fixture_start_second(struct fixture *fixture)

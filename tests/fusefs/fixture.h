@@ -35,6 +35,8 @@ struct fixture {
  * with status 0, and nothing may be left of it. */
 int fixture_setup(void **state);
 int fixture_teardown(void **state);
+/* On the store "sem:", in a /dev/shm of the test's own. */
+int fixture_setup_sem(void **state);
 
 /* Starts a second daemon on the fixture's store. */
 void fixture_start_second(struct fixture *fixture);

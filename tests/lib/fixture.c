@@ -5,7 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+#include "private-shm.h"
 
 static int setup(void **state, const char *scheme)
 {
@@ -27,6 +30,29 @@ int fixture_setup_ofd(void **state)
 int fixture_setup_flock(void **state)
 {
 	return setup(state, "flock");
+}
+
+/* Semaphores are all in one place. */
+int fixture_setup_sem(void **state)
+{
+	struct fixture *fixture = calloc(1, sizeof *fixture);
+
+	assert_int_equal(private_shm(), 0);
+	snprintf(fixture->folder, sizeof fixture->folder, "/dev/shm");
+	snprintf(fixture->url, sizeof fixture->url, "sem:");
+	assert_int_equal(relock_store_open(&fixture->store, fixture->url), 0);
+	*state = fixture;
+	return 0;
+}
+
+int fixture_teardown_sem(void **state)
+{
+	struct fixture *fixture = *state;
+
+	relock_store_close(fixture->store);
+	private_shm_clear();
+	free(fixture);
+	return 0;
 }
 
 static void remove_folder(const char *path)
@@ -140,6 +166,13 @@ int hold_until_told(struct peer *self, void *argument)
 	peer_hear(self);
 	relock_lock_close(lock);
 	return result == 0 ? 0 : -result;
+}
+
+long wait_syscall(const struct fixture *fixture)
+{
+	if (strncmp(fixture->url, "sem:", 4) == 0)
+		return SYS_futex;
+	return strncmp(fixture->url, "ofd:", 4) == 0 ? SYS_fcntl : SYS_flock;
 }
 
 int count_descriptors(void)

@@ -25,9 +25,14 @@ struct fixture {
 int fixture_setup_ofd(void **state);
 int fixture_setup_flock(void **state);
 int fixture_teardown(void **state);
+/* In a /dev/shm of the test's own; `folder` is that. */
+int fixture_setup_sem(void **state);
+int fixture_teardown_sem(void **state);
 
 #define test_ofd(f)   cmocka_unit_test_setup_teardown(f, fixture_setup_ofd, fixture_teardown)
 #define test_flock(f) cmocka_unit_test_setup_teardown(f, fixture_setup_flock, fixture_teardown)
+
+#define test_sem(f) cmocka_unit_test_setup_teardown(f, fixture_setup_sem, fixture_teardown_sem)
 
 /* The path of a lock's file. */
 const char *path_of(const struct fixture *fixture, const char *name);
@@ -54,6 +59,9 @@ struct holding {
 	enum relock_mode mode;
 };
 peer_main hold_until_told;
+
+/* The system call in which a waiter of this store sleeps. */
+long wait_syscall(const struct fixture *fixture);
 
 /* Open descriptors of this process. */
 int count_descriptors(void);

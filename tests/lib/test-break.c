@@ -108,7 +108,7 @@ static void break_wakes_the_waiter(void **state)
 
 	assert_int_equal(try_lock(lock), 0);
 	struct peer peer = peer_start(wait_for_it, *state);
-	wait_until_blocked(peer.pid, strncmp(fixture->url, "ofd:", 4) == 0 ? SYS_fcntl : SYS_flock);
+	wait_until_blocked(peer.pid, wait_syscall(fixture));
 	assert_int_equal(relock_break(fixture->store, "demo", NULL), 0);
 	assert_int_equal(peer_hear(&peer), 0);
 	assert_int_equal(peer_reap(&peer), 0);
@@ -430,6 +430,16 @@ int main(void)
 		BOTH(break_removes_nothing_but_in_a_mount),
 		BOTH(unget_signals_nobody_but_relock_get),
 		test_ofd(break_of_a_path_with_a_dot),
+		test_sem(break_frees_the_lock_of_a_live_holder),
+		test_sem(release_of_a_broken_lock_is_estale),
+		test_sem(acquire_after_a_break_tells_once),
+		test_sem(break_wakes_the_waiter),
+		test_sem(break_of_a_free_lock_is_enoent),
+		test_sem(unget_asks_the_background_holder),
+		test_sem(break_asks_the_background_holder),
+		test_sem(unget_of_another_hold_is_eperm),
+		test_sem(holder_records_who_broke_it),
+		test_sem(unget_signals_nobody_but_relock_get),
 	};
 
 	return cmocka_run_group_tests_name("break", tests, NULL, NULL);

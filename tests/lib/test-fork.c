@@ -347,6 +347,14 @@ int main(void)
 		BOTH(child_gets_no_descriptor_of_a_lock_file),
 #endif
 		BOTH(child_is_a_holder_of_its_own),
+		test_sem(child_holds_nothing),
+		test_sem(lock_ends_with_the_parent),
+		test_sem(child_that_was_told_to_inherit_holds),
+		test_sem(next_hold_is_not_shared_with_who_inherited_the_last),
+		test_sem(descriptors_are_close_on_exec_unless_told),
+		test_sem(every_descriptor_is_close_on_exec),
+		test_sem(child_gets_no_descriptor_of_a_lock_file),
+		test_sem(child_is_a_holder_of_its_own),
 	};
 
 	return cmocka_run_group_tests_name("fork", tests, NULL, NULL);

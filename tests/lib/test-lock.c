@@ -360,7 +360,7 @@ static int wait_for_lock(struct peer *self, void *argument)
 static void status_names_the_waiters(void **state)
 {
 	const struct fixture *fixture = *state;
-	long number = strncmp(fixture->url, "ofd:", 4) == 0 ? SYS_fcntl : SYS_flock;
+	long number = wait_syscall(fixture);
 	relock_lock *lock = handle(*state, "demo");
 	struct relock_status *status = NULL;
 
@@ -737,6 +737,26 @@ int main(void)
 		BOTH(one_handle_serves_many_threads),
 		BOTH(log_tells_what_it_does),
 		BOTH(nothing_leaks),
+		test_sem(names_do_not_touch_each_other),
+		test_sem(acquire_again_is_ealready_or_fine),
+		test_sem(release_says_which_it_was),
+		test_sem(close_releases),
+		test_sem(killed_holder_frees_at_once),
+		test_sem(death_is_told_in_the_history),
+		test_sem(info_is_shown_and_kept_as_history),
+		test_sem(info_has_4096_bytes_and_not_one_more),
+		test_sem(info_is_shown_escaped),
+		test_sem(status_names_the_waiters),
+		test_sem(unknown_name_is_free),
+		test_sem(looking_disturbs_nobody),
+		test_sem(list_is_sorted_and_has_the_held),
+		test_sem(passing_on_keeps_the_lock_and_grows_the_token),
+		test_sem(pid_of_a_dead_process_is_not_shown),
+		test_sem(bad_requests_are_refused),
+		test_sem(timeout_beyond_the_clock_waits_for_ever),
+		test_sem(threads_exclude_each_other),
+		test_sem(one_handle_serves_many_threads),
+		test_sem(nothing_leaks),
 	};
 
 	return cmocka_run_group_tests_name("lock", tests, NULL, NULL);

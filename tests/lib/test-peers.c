@@ -1,7 +1,7 @@
 /*
  * "Works together with": the stores and the programs they are named beside.
- * flock(1) is util-linux's own; lockmgr and `flock --fcntl`, which Debian 12
- * does not have, are stood in for by programs of their protocol.
+ * flock(1) is util-linux's own; lockmgr, resourcelock and `flock --fcntl`, which
+ * Debian 12 does not have, are stood in for by programs of their protocol.
  */
 #include "fixture.h"
 
@@ -276,6 +276,114 @@ static void ofd_locks_of_other_programs(void **state)
 	relock_lock_close(lock);
 }
 
+/* resourcelock */
+
+static struct program resourcelock(void)
+{
+	char *arguments[] = {"python3", RESOURCELOCK, "demo", NULL};
+	struct program program = start(arguments);
+
+	assert_string_equal(line_of(&program), "ready");
+	return program;
+}
+
+static const char *ask(struct program *program, const char *command)
+{
+	dprintf(program->in, "%s\n", command);
+	return line_of(program);
+}
+
+static void resourcelock_holds_against_us(void **state)
+{
+	relock_lock *lock = handle(*state, "demo");
+	struct program program = resourcelock();
+
+	assert_string_equal(ask(&program, "get 1 demo.main #1"), "True");
+	assert_int_equal(try_lock(lock), -EAGAIN);
+	assert_int_equal(lock_within(lock, 5 * RELOCK_MILLISECOND), -ETIMEDOUT);
+	assert_string_equal(state_of(*state, "demo", "state"), "held");
+	assert_string_equal(state_of(*state, "demo", "info"), "demo.main #1");
+	assert_string_equal(ask(&program, "same 0.01 again"), "True");
+	assert_string_equal(ask(&program, "unget"), "True");
+	assert_string_equal(ask(&program, "unget"), "False");
+	assert_int_equal(try_lock(lock), 0);
+	assert_int_equal(end(&program), 0);
+	relock_lock_close(lock);
+}
+
+static void we_hold_against_resourcelock(void **state)
+{
+	struct relock_request request = RELOCK_REQUEST_INIT;
+	relock_lock *lock = handle(*state, "demo");
+	struct program program = resourcelock();
+
+	request.info = "tempmon";
+	request.info_length = strlen("tempmon");
+	assert_int_equal(relock_acquire(lock, &request), 0);
+	assert_string_equal(ask(&program, "value"), "0");
+	assert_string_equal(ask(&program, "get 0.01 x"), "False");
+	assert_string_equal(ask(&program, "unget"), "False");
+	const char *info = ask(&program, "info");
+	assert_non_null(strstr(info, " - tempmon"));
+	assert_int_equal(strspn(info, "0123456789-:. "), 29);
+	assert_int_equal(relock_release(lock), 0);
+	assert_string_equal(ask(&program, "value"), "1");
+	assert_string_equal(ask(&program, "get 1 mine"), "True");
+	assert_int_equal(relock_release(lock), -EPERM);
+	assert_int_equal(end(&program), 0);
+	relock_lock_close(lock);
+}
+
+/* It waits in sem_timedwait(3). */
+static void our_release_wakes_resourcelock(void **state)
+{
+	relock_lock *lock = handle(*state, "demo");
+	struct program program = resourcelock();
+
+	assert_int_equal(try_lock(lock), 0);
+	dprintf(program.in, "get 3600 waited\n");
+	wait_until_blocked(program.pid, SYS_futex);
+	assert_int_equal(relock_release(lock), 0);
+	assert_string_equal(line_of(&program), "True");
+	assert_int_equal(try_lock(lock), -EAGAIN);
+	assert_int_equal(end(&program), 0);
+	relock_lock_close(lock);
+}
+
+static void each_forces_the_others_hold(void **state)
+{
+	const struct fixture *fixture = *state;
+	relock_lock *lock = handle(fixture, "demo");
+	struct program program = resourcelock();
+
+	assert_int_equal(try_lock(lock), 0);
+	assert_string_equal(ask(&program, "force"), "True");
+	assert_string_equal(ask(&program, "get 0 forced"), "True");
+	assert_int_equal(relock_release(lock), -ESTALE);
+	assert_string_equal(ask(&program, "value"), "0");
+	assert_int_equal(relock_break(fixture->store, "demo", NULL), 0);
+	assert_string_equal(ask(&program, "value"), "1");
+	assert_string_equal(ask(&program, "unget"), "False");
+	assert_int_equal(end(&program), 0);
+	relock_lock_close(lock);
+}
+
+/* What it cannot know of its own kind: a holder of ours that died. */
+static void a_dead_holder_of_ours_is_found_beside_resourcelock(void **state)
+{
+	struct holding holding = {*state, "demo", RELOCK_EXCLUSIVE};
+	struct peer peer = peer_start(hold_until_told, &holding);
+	struct program program = resourcelock();
+
+	assert_int_equal(peer_hear(&peer), 1);
+	peer_kill(&peer);
+	assert_string_equal(ask(&program, "get 0.01 x"), "False");
+	assert_int_equal(try_elsewhere(*state, "demo"), 0);
+	assert_string_equal(ask(&program, "value"), "1");
+	assert_string_equal(ask(&program, "get 1 x"), "True");
+	assert_int_equal(end(&program), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -288,6 +396,11 @@ int main(void)
 		test_flock(our_release_wakes_lockmgr),
 		test_flock(release_keeps_the_file_where_nobody_waits_for_its_end),
 		test_ofd(ofd_locks_of_other_programs),
+		test_sem(resourcelock_holds_against_us),
+		test_sem(we_hold_against_resourcelock),
+		test_sem(our_release_wakes_resourcelock),
+		test_sem(each_forces_the_others_hold),
+		test_sem(a_dead_holder_of_ours_is_found_beside_resourcelock),
 	};
 
 	return cmocka_run_group_tests_name("peers", tests, NULL, NULL);

@@ -26,11 +26,6 @@ static int64_t now(void)
 	return time.tv_sec * RELOCK_SECOND + time.tv_nsec;
 }
 
-static long lock_syscall(const struct fixture *fixture)
-{
-	return strncmp(fixture->url, "ofd:", 4) == 0 ? SYS_fcntl : SYS_flock;
-}
-
 static int wait_for_ever(struct peer *self, void *argument)
 {
 	relock_lock *lock = handle(argument, "demo");
@@ -47,7 +42,7 @@ static void release_wakes_the_waiter(void **state)
 
 	assert_int_equal(try_lock(lock), 0);
 	struct peer peer = peer_start(wait_for_ever, *state);
-	wait_until_blocked(peer.pid, lock_syscall(*state));
+	wait_until_blocked(peer.pid, wait_syscall(*state));
 	assert_true(peer_is_silent(&peer));
 	assert_int_equal(relock_release(lock), 0);
 	assert_int_equal(peer_hear(&peer), 0);
@@ -71,7 +66,7 @@ static void release_wakes_the_timed_waiter(void **state)
 
 	assert_int_equal(try_lock(lock), 0);
 	struct peer peer = peer_start(wait_an_hour, *state);
-	wait_until_blocked(peer.pid, lock_syscall(*state));
+	wait_until_blocked(peer.pid, wait_syscall(*state));
 	assert_int_equal(relock_release(lock), 0);
 	assert_int_equal(peer_hear(&peer), 0);
 	assert_int_equal(peer_reap(&peer), 0);
@@ -86,7 +81,7 @@ static void waiter_starts_over_when_the_file_is_removed(void **state)
 
 	assert_int_equal(try_lock(lock), 0);
 	struct peer peer = peer_start(wait_for_ever, *state);
-	wait_until_blocked(peer.pid, lock_syscall(*state));
+	wait_until_blocked(peer.pid, wait_syscall(*state));
 	assert_int_equal(unlink(path_of(*state, "demo")), 0);
 	/* Another program makes the file anew and holds it: the waiter's grant
 	 * on the old one must not count. */
@@ -95,7 +90,7 @@ static void waiter_starts_over_when_the_file_is_removed(void **state)
 	assert_int_equal(flock(other, LOCK_EX), 0);
 	assert_int_equal(relock_check(lock), -ESTALE);
 	relock_lock_close(lock);
-	wait_until_blocked(peer.pid, lock_syscall(*state));
+	wait_until_blocked(peer.pid, wait_syscall(*state));
 	assert_true(peer_is_silent(&peer));
 	close(other);
 	assert_int_equal(peer_hear(&peer), 0);
@@ -241,18 +236,18 @@ static void signal_interrupts_as_flock_does(void **state)
 	assert_int_equal(try_lock(lock), 0);
 	struct peer peer = peer_start(wait_with_handler, *state);
 	assert_int_equal(peer_hear(&peer), 100);
-	wait_until_blocked(peer.pid, lock_syscall(*state));
+	wait_until_blocked(peer.pid, wait_syscall(*state));
 	kill(peer.pid, SIGUSR1);
 	assert_int_equal(peer_hear(&peer), -EINTR);
 	/* With a timeout: its thread sits in the lock, the caller in a futex. */
-	wait_until_blocked(peer.pid, lock_syscall(*state));
+	wait_until_blocked(peer.pid, wait_syscall(*state));
 	wait_until_task_blocked(peer.pid, peer.pid, SYS_futex);
 	kill(peer.pid, SIGUSR1);
 	assert_int_equal(peer_hear(&peer), -EINTR);
 	/* SA_RESTART: it goes on waiting. */
-	wait_until_blocked(peer.pid, lock_syscall(*state));
+	wait_until_blocked(peer.pid, wait_syscall(*state));
 	kill(peer.pid, SIGUSR1);
-	wait_until_blocked(peer.pid, lock_syscall(*state));
+	wait_until_blocked(peer.pid, wait_syscall(*state));
 	assert_true(peer_is_silent(&peer));
 	assert_int_equal(relock_release(lock), 0);
 	assert_int_equal(peer_hear(&peer), 0);
@@ -310,7 +305,7 @@ static void wait_is_a_cancellation_point(void **state)
 		assert_int_equal(try_lock(holder), 0);
 		assert_int_equal(pthread_create(&thread, NULL, wait_to_be_cancelled, &cancelling),
 				 0);
-		wait_until_blocked(getpid(), lock_syscall(*state));
+		wait_until_blocked(getpid(), wait_syscall(*state));
 		pthread_cancel(thread);
 		pthread_join(thread, &ended);
 		assert_ptr_equal(ended, PTHREAD_CANCELED);
@@ -342,7 +337,7 @@ static void cancel_when_blocked(const struct fixture *fixture, void *(*main)(voi
 	void *ended;
 
 	assert_int_equal(pthread_create(&thread, NULL, main, argument), 0);
-	wait_until_blocked(getpid(), lock_syscall(fixture));
+	wait_until_blocked(getpid(), wait_syscall(fixture));
 	pthread_cancel(thread);
 	pthread_join(thread, &ended);
 	assert_ptr_equal(ended, PTHREAD_CANCELED);
@@ -457,6 +452,15 @@ int main(void)
 		BOTH(cancelled_wait_for_a_removed_file_keeps_nothing),
 		BOTH(close_is_no_cancellation_point),
 		BOTH(wait_without_threads_polls),
+		test_sem(release_wakes_the_waiter),
+		test_sem(release_wakes_the_timed_waiter),
+		test_sem(timed_wait_ends_within_10_ms_of_its_deadline),
+		test_sem(timed_wait_costs_no_cpu),
+		test_sem(short_timeouts_leave_nothing_behind),
+		test_sem(grant_at_the_deadline_is_kept_or_given_back),
+		test_sem(wait_leaves_the_program_alone),
+		test_sem(wait_is_a_cancellation_point),
+		test_sem(close_is_no_cancellation_point),
 	};
 
 	return cmocka_run_group_tests_name("wait", tests, NULL, NULL);

@@ -95,6 +95,24 @@ static int break_lock(void *store, const char *name)
 	return relock_break(store, name, NULL);
 }
 
+/* A semaphore has no shared mode, and so nothing to convert. */
+const struct oracle_driver driver_sem = {
+	.name = "sem",
+	.exclusive_only = true,
+	.store_open = store_open,
+	.store_close = store_close,
+	.open = open_handle,
+	.close = close_handle,
+	.acquire = acquire,
+	.release = release,
+	.token = token,
+	.touch = touch,
+	.check = check,
+	.leave = leave,
+	.break_lock = break_lock,
+	.message = relock_error_message,
+};
+
 const struct oracle_driver driver_relock = {
 	.name = "relock",
 	.store_open = store_open,

@@ -22,6 +22,8 @@ struct oracle_driver {
 	/* A child has every hold of its parent: a hold is an open file
 	 * description.  Such a driver has no check(). */
 	bool children_hold;
+	/* It has no shared mode. */
+	bool exclusive_only;
 	/* What a process has in common for all its handles. */
 	int (*store_open)(void **ret, const char *url);
 	void (*store_close)(void *store);
@@ -63,6 +65,11 @@ extern const struct oracle_driver driver_relock;
 /* OFD and flock(2) locks on the files of a store, by bare system calls; at
  * once and for ever only. */
 extern const struct oracle_driver driver_bare_ofd, driver_bare_flock;
+
+/* librelock on the store "sem:", and bare sem_open(3), sem_timedwait(3) and
+ * sem_post(3) with the text, as resourcelock has it: whoever is killed with that
+ * keeps it. */
+extern const struct oracle_driver driver_sem, driver_bare_sem;
 
 /* Wrong on purpose, each in one way: see driver-broken.c. */
 extern const struct oracle_driver driver_broken_none, driver_broken_early, driver_broken_deaf,

@@ -7,11 +7,16 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../common/private-shm.h"
+
 char *scratch_store_make(const char *scheme)
 {
 	const char *parent = getenv("TMPDIR");
 	char *url = NULL;
 
+	/* Semaphores are all in one place, so that has to be ours. */
+	if (strcmp(scheme, "sem") == 0)
+		return private_shm() == 0 ? strdup("sem:") : NULL;
 	if (asprintf(&url, "%s:%s/oracle-XXXXXX", scheme, parent ? parent : "/tmp") < 0)
 		return NULL;
 	if (!mkdtemp(strchr(url, ':') + 1)) {
@@ -24,13 +29,16 @@ char *scratch_store_make(const char *scheme)
 void scratch_store_remove(char *url)
 {
 	const char *path = strchr(url, ':') + 1;
-	DIR *dir = opendir(path);
+	DIR *dir = *path ? opendir(path) : NULL;
 
 	if (dir) {
 		for (struct dirent *entry; (entry = readdir(dir));)
 			unlinkat(dirfd(dir), entry->d_name, 0); /* not "." and ".." */
 		closedir(dir);
 	}
-	rmdir(path);
+	if (*path)
+		rmdir(path);
+	else
+		private_shm_clear();
 	free(url);
 }
