@@ -29,6 +29,11 @@ int fixture_setup_flock(void **state)
 	return setup(state, "flock");
 }
 
+int fixture_setup_link(void **state)
+{
+	return setup(state, "link");
+}
+
 static void remove_folder(const char *path)
 {
 	DIR *dir = opendir(path);
