@@ -42,7 +42,7 @@ static int look_and_break(const struct breaking *breaking)
 	int result = relock_status(store, breaking->name, &status);
 	if (result < 0)
 		return result;
-	if (status->state != RELOCK_HELD)
+	if (status->state == RELOCK_FREE)
 		result = -ENOENT;
 	else if (by->uid != 0 && !may_break_all(status, by->uid))
 		result = -EPERM;

@@ -30,7 +30,9 @@
  *	                        unlink(lock)
  *	                        unlink(right)
  *
- * where `right` is a name that tells who has it.  Between the rename and the
+ * where `right` is a name that tells who has it (and the last step is left out by a
+ * holder, who keeps the file for its next claim: to make and remove a file costs
+ * more than all the rest).  Between the rename and the
  * unlink nobody removes this lock but who has the right, so the lock's name leads
  * to the same file at the unlink as at the look.  If whoever has the right dies
  * in between, the right is taken from it by the same rename, from its name to the
@@ -40,6 +42,11 @@
  * published one, and none in this.  (A program that removes locks by the
  * published algorithm can still remove ours: the holder learns of it at its next
  * check, as of any break.)
+ *
+ * A claim file that is used again has another name for each hold, which its content
+ * tells, so that who has looked at one hold cannot take the right of a later one.
+ * (With two names that take turns it could: that is the variant ALTERNATE of the
+ * model, in which spin finds how two are inside after all.)
  *
  * On NFS, a rename whose reply was lost fails with ENOENT where it has succeeded:
  * then the right is there, under a name that nobody else uses.  And a file that
@@ -164,17 +171,57 @@ int claim_seize(int dir_fd, const char *claim_name, const char *right, dev_t dev
 	return error == -ESTALE ? -ENOENT : error;
 }
 
+/* -ESTALE of a server may mean that the name is gone, or that it does not know the
+ * folder any more, and everything is as it was. */
+static int unlink_lock(int dir_fd, const char *lock_name, dev_t device, ino_t inode)
+{
+	if (unlinkat(dir_fd, lock_name, 0) == 0 || errno == ENOENT)
+		return 0;
+	if (errno != ESTALE)
+		return -errno;
+	return claim_is_at(dir_fd, lock_name, device, inode) == 0 ? 0 : -EIO;
+}
+
+/* Each name of it counts, and nobody else makes any. */
+static int is_lock(int dir_fd, const struct claim *claim, const char *lock_name)
+{
+	struct stat status;
+
+	if (fstat(claim->fd, &status) == 0 && status.st_nlink == 2)
+		return 1;
+	return claim_is_at(dir_fd, lock_name, claim->device, claim->inode);
+}
+
+int claim_release(int dir_fd, struct claim *claim, const char *lock_name, const char *next)
+{
+	int result = claim_seize(dir_fd, claim->name, next, claim->device, claim->inode);
+
+	if (result < 0)
+		return result;
+	result = is_lock(dir_fd, claim, lock_name);
+	bool is_ours = result == 1;
+	if (is_ours)
+		result = unlink_lock(dir_fd, lock_name, claim->device, claim->inode);
+	if (result < 0) {
+		(void)renameat(dir_fd, next, dir_fd, claim->name);
+		return result;
+	}
+	strcpy(claim->name, next);
+	return is_ours ? 0 : -ESTALE;
+}
+
 int claim_unlock(int dir_fd, const char *lock_name, const char *claim_name, const char *right,
 		 dev_t device, ino_t inode)
 {
 	int result = claim_is_at(dir_fd, lock_name, device, inode);
 
-	if (result == 1 && unlinkat(dir_fd, lock_name, 0) < 0 && errno != ENOENT)
-		result = -errno;
+	bool is_there = result == 1;
+	if (is_there)
+		result = unlink_lock(dir_fd, lock_name, device, inode);
 	if (result < 0) {
 		(void)renameat(dir_fd, right, dir_fd, claim_name);
 		return result;
 	}
 	unlinkat(dir_fd, right, 0);
-	return result == 1 ? 0 : -ESTALE;
+	return is_there ? 0 : -ESTALE;
 }

@@ -13,6 +13,9 @@ enum lock_record_owner lock_record_owner(int fd, uint64_t *ret_token);
 /* The info text of the present hold, info_length of its record's bytes. */
 const char *lock_record_info(const struct file_lock *file);
 
+/* Who holds: the caller, with that uid, or on whose behalf it does. */
+void lock_record_describe(struct record *record, const struct grant *grant, uid_t uid);
+
 /* Prepares the record of a hold that is about to be made.  -ENOMEM */
 int lock_record_draw(struct file_lock *file, const struct grant *grant, enum hold_mode mode);
 

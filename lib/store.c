@@ -18,6 +18,7 @@ static const struct store_operations *const schemes[] = {
 	&store_ofd,
 	&store_flock,
 	&store_sem,
+	&store_link,
 };
 
 enum { SCHEME_COUNT = sizeof schemes / sizeof *schemes };

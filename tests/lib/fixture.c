@@ -55,6 +55,11 @@ int fixture_teardown_sem(void **state)
 	return 0;
 }
 
+int fixture_setup_link(void **state)
+{
+	return setup(state, "link");
+}
+
 static void remove_folder(const char *path)
 {
 	DIR *dir = opendir(path);
@@ -172,6 +177,8 @@ long wait_syscall(const struct fixture *fixture)
 {
 	if (strncmp(fixture->url, "sem:", 4) == 0)
 		return SYS_futex;
+	if (strncmp(fixture->url, "link:", 5) == 0)
+		return SYS_ppoll;
 	return strncmp(fixture->url, "ofd:", 4) == 0 ? SYS_fcntl : SYS_flock;
 }
 

@@ -247,6 +247,9 @@ int main(void)
 		test_sem(exclusive_hold_goes_on),
 		test_sem(adopted_hold_is_broken_as_any),
 		test_sem(a_handle_in_use_adopts_nothing),
+		test_link(exclusive_hold_goes_on),
+		test_link(adopted_hold_is_broken_as_any),
+		test_link(a_handle_in_use_adopts_nothing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -440,6 +440,10 @@ int main(void)
 		test_sem(unget_of_another_hold_is_eperm),
 		test_sem(holder_records_who_broke_it),
 		test_sem(unget_signals_nobody_but_relock_get),
+		test_link(break_frees_the_lock_of_a_live_holder),
+		test_link(release_of_a_broken_lock_is_estale),
+		test_link(break_of_a_free_lock_is_enoent),
+		test_link(unget_of_another_hold_is_eperm),
 	};
 
 	return cmocka_run_group_tests_name("break", tests, NULL, NULL);

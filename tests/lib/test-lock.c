@@ -757,6 +757,19 @@ int main(void)
 		test_sem(threads_exclude_each_other),
 		test_sem(one_handle_serves_many_threads),
 		test_sem(nothing_leaks),
+		test_link(names_do_not_touch_each_other),
+		test_link(acquire_again_is_ealready_or_fine),
+		test_link(release_says_which_it_was),
+		test_link(close_releases),
+		test_link(killed_holder_frees_at_once),
+		test_link(info_is_shown_and_kept_as_history),
+		test_link(info_has_4096_bytes_and_not_one_more),
+		test_link(info_is_shown_escaped),
+		test_link(status_names_the_holder),
+		test_link(unknown_name_is_free),
+		test_link(timeout_beyond_the_clock_waits_for_ever),
+		test_link(threads_exclude_each_other),
+		test_link(log_tells_what_it_does),
 	};
 
 	return cmocka_run_group_tests_name("lock", tests, NULL, NULL);

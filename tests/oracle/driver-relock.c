@@ -130,3 +130,20 @@ const struct oracle_driver driver_relock = {
 	.break_lock = break_lock,
 	.message = relock_error_message,
 };
+
+/* Nothing is shared there, and nothing inherited. */
+const struct oracle_driver driver_relock_exclusive = {
+	.name = "relock-exclusive",
+	.exclusive_only = true,
+	.store_open = store_open,
+	.store_close = store_close,
+	.open = open_handle,
+	.close = close_handle,
+	.acquire = acquire,
+	.release = release,
+	.token = token,
+	.touch = touch,
+	.check = check,
+	.break_lock = break_lock,
+	.message = relock_error_message,
+};
