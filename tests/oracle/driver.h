@@ -63,6 +63,8 @@ extern const struct oracle_driver driver_relock;
 /* OFD and flock(2) locks on the files of a store, by bare system calls; at
  * once and for ever only. */
 extern const struct oracle_driver driver_bare_ofd, driver_bare_flock;
+/* As Core_unix's Lock_file.Nfs; a shared wish is granted exclusively. */
+extern const struct oracle_driver driver_core_unix_v1, driver_core_unix_v2;
 
 /* Wrong on purpose, each in one way: see driver-broken.c. */
 extern const struct oracle_driver driver_broken_none, driver_broken_early, driver_broken_deaf,

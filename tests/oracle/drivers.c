@@ -7,6 +7,8 @@ const struct oracle_driver *const oracle_drivers[] = {
 	&driver_relock,
 	&driver_bare_ofd,
 	&driver_bare_flock,
+	&driver_core_unix_v1,
+	&driver_core_unix_v2,
 	&driver_broken_none,
 	&driver_broken_early,
 	&driver_broken_deaf,
