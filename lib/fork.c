@@ -12,6 +12,7 @@
 #include "fork.h"
 
 #include <pthread.h>
+#include <unistd.h>
 
 #include "message.h"
 #include "process.h"
@@ -50,6 +51,24 @@ static void in_child(void)
 static void register_handlers(void)
 {
 	pthread_atfork(before_fork, in_parent, in_child);
+}
+
+/*
+ * A lock that the kernel does not free is given back by who ends in an ordinary
+ * way.  Threads may still run; a handle that one of them is busy with is left as
+ * it is.  A child by raw clone(2) has a copy of all this, and no hold.
+ */
+__attribute__((destructor)) static void at_exit(void)
+{
+	pthread_mutex_lock(&list_mutex);
+	for (relock_lock *lock = first; lock; lock = lock->next) {
+		if (!lock->store->operations->at_exit || pthread_mutex_trylock(&lock->mutex) != 0)
+			continue;
+		if (lock->held && process_self()->pid == getpid())
+			lock->store->operations->at_exit(lock);
+		pthread_mutex_unlock(&lock->mutex);
+	}
+	pthread_mutex_unlock(&list_mutex);
 }
 
 void fork_enter(relock_lock *lock)

@@ -1,6 +1,6 @@
 /*
- * The folder of a store with lock files: who may have it, the names in it, and
- * the removal of files that nobody has used for long.
+ * The folder of a store with lock files: the names in it, and the removal of
+ * files that nobody has used for long.
  *
  * A file is only removed under its own lock; see lock_file_prune().
  */
@@ -12,36 +12,13 @@
 
 #include "cleanup.h"
 #include "clock.h"
+#include "folder.h"
 #include "lock-file-record.h"
 #include "message.h"
 
 #ifndef XFS_SUPER_MAGIC
 #define XFS_SUPER_MAGIC 0x58465342
 #endif
-
-/*
- * Who can rename or remove a lock file can make two of one lock.  That is
- * anybody who may write in the folder, unless it is sticky; and its owner
- * always.
- */
-static int check_folder(int fd, const char *path)
-{
-	struct stat status;
-
-	if (fstat(fd, &status) < 0)
-		return -errno;
-	if (status.st_uid != 0 && status.st_uid != geteuid())
-		return failed(-EPERM,
-			      "%s: the folder belongs to user %u, who could swap the lock files "
-			      "in it; use one that is yours or root's",
-			      path, (unsigned)status.st_uid);
-	if (status.st_mode & S_IWOTH && !(status.st_mode & S_ISVTX))
-		return failed(-EPERM,
-			      "%s: everybody may rename what is in the folder; chmod +t it, or use "
-			      "one for a single group",
-			      path);
-	return 0;
-}
 
 static bool stamps_are_exact(int dir_fd)
 {
@@ -64,32 +41,11 @@ int lock_file_store_open(relock_store *store, const char *rest, bool any_folder,
 			 const struct lock_primitive *primitive)
 {
 	struct file_store *file_store = file_store_of(store);
-	/* A folder of the user's own choice is found as any path is. */
-	int follow = any_folder ? 0 : O_NOFOLLOW;
+	CLEANUP_CLOSE int fd = -1;
 
-	/* A slash at the end would follow the link that it stands behind. */
-	size_t length = strlen(rest);
-	while (length > 1 && rest[length - 1] == '/')
-		length--;
-	CLEANUP_FREE char *path = strndup(rest, length);
-	if (!path)
-		return -ENOMEM;
-	CLEANUP_CLOSE int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC | follow);
-	if (fd < 0 && errno == ENOTDIR) {
-		struct stat status;
-		if (lstat(path, &status) == 0 && S_ISLNK(status.st_mode) && !any_folder)
-			return failed(-ELOOP, "%s: a symbolic link; name the folder itself", rest);
-		return failed(-ENOTDIR, "%s: not a folder", rest);
-	}
-	if (fd < 0 && errno == ENOENT)
-		return failed(-ENOENT, "%s: no such folder; make it first", rest);
-	if (fd < 0)
-		return failed(-errno, "%s: %s", rest, strerrordesc_np(errno));
-	if (!any_folder) {
-		int result = check_folder(fd, rest);
-		if (result < 0)
-			return result;
-	}
+	int result = folder_open(rest, any_folder, &fd);
+	if (result < 0)
+		return result;
 	file_store->stamps = stamps_are_exact(fd);
 	file_store->any_folder = any_folder;
 	file_store->primitive = primitive;

@@ -135,16 +135,26 @@ relock_store *relock_lock_store(const relock_lock *lock)
 	return lock->store;
 }
 
+/* Programs compiled before there were lifetimes have a smaller request. */
+static int64_t lifetime_of(const struct relock_request *request)
+{
+	size_t end = offsetof(struct relock_request, lifetime) + sizeof request->lifetime;
+
+	return request->size >= end ? request->lifetime : 0;
+}
+
 static int check_request(const struct relock_request *request)
 {
-	if (request->size < sizeof *request)
+	if (request->size < offsetof(struct relock_request, lifetime))
 		return failed(-EINVAL, "a request without its size: use RELOCK_REQUEST_INIT");
 	if (request->mode != RELOCK_EXCLUSIVE && request->mode != RELOCK_SHARED)
 		return failed(-EINVAL, "unknown mode %d", (int)request->mode);
-	if (request->flags & ~(RELOCK_INHERIT | RELOCK_SAME_HOLDER_OK))
+	if (request->flags & ~(RELOCK_INHERIT | RELOCK_SAME_HOLDER_OK | RELOCK_REFRESH))
 		return failed(-EINVAL, "unknown flags %#x", request->flags);
 	if (request->timeout < RELOCK_FOREVER)
 		return failed(-EINVAL, "a timeout cannot be negative");
+	if (lifetime_of(request) < 0)
+		return failed(-EINVAL, "a lifetime cannot be negative");
 	if (request->on_behalf && request->on_behalf->via != RELOCK_VIA_MOUNT &&
 	    request->on_behalf->via != RELOCK_VIA_GET)
 		return failed(-EINVAL, "unknown way %d to hold for somebody else",
@@ -166,6 +176,7 @@ static struct grant grant_of(const struct relock_request *request)
 		.info_length = request->info_length,
 		.command = request->command,
 		.on_behalf = request->on_behalf,
+		.lifetime = lifetime_of(request),
 	};
 }
 
@@ -400,7 +411,7 @@ int relock_convert(relock_lock *lock, enum relock_mode mode, int64_t timeout)
 
 static int pass(relock_lock *lock, void *argument)
 {
-	const struct relock_request *request = argument;
+	const struct relock_request *request = *(const struct relock_request **)argument;
 	struct grant grant = grant_of(request);
 
 	if (request->mode != lock->mode)
@@ -410,11 +421,9 @@ static int pass(relock_lock *lock, void *argument)
 
 int relock_pass(relock_lock *lock, const struct relock_request *request)
 {
-	struct relock_request copy = *request;
-
 	message_begin();
 	int result = check_request(request);
-	return result < 0 ? result : on_hold(lock, pass, &copy);
+	return result < 0 ? result : on_hold(lock, pass, &request);
 }
 
 static int check(relock_lock *lock, void *argument)
@@ -429,6 +438,24 @@ int relock_check(relock_lock *lock)
 	bool held = lock->held;
 	pthread_mutex_unlock(&lock->mutex);
 	return held ? on_hold(lock, check, NULL) : message_end(-ENOENT, lock->name);
+}
+
+static int refresh(relock_lock *lock, void *argument)
+{
+	const struct store_operations *operations = lock->store->operations;
+	const int64_t *lifetime = argument;
+
+	return operations->refresh ? operations->refresh(lock, *lifetime) : operations->check(lock);
+}
+
+int relock_refresh(relock_lock *lock, int64_t lifetime)
+{
+	message_begin();
+	if (lifetime < 0)
+		return failed(-EINVAL, "a lifetime cannot be negative");
+	int result = on_hold(lock, refresh, &lifetime);
+	debug("%s: refresh: %s", lock->name, result < 0 ? strerrorname_np(-result) : "done");
+	return result;
 }
 
 static int mark_broken(relock_lock *lock, void *argument)

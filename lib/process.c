@@ -50,9 +50,15 @@ static ssize_t proc_read_of(pid_t pid, const char *file, char *buffer, size_t si
 	return proc_read(path, buffer, size);
 }
 
-int process_start_time(pid_t pid, uint64_t *ret)
+struct stat_line {
+	char state;
+	unsigned long threads;
+	uint64_t start_time;
+};
+
+/* Fields 3, 20 and 22 of /proc/PID/stat. */
+static int read_stat(pid_t pid, struct stat_line *ret)
 {
-	enum { FIELDS_TO_START_TIME = 20 }; /* from the ')' of field 2 to field 22 */
 	char stat[1024];
 	ssize_t length = proc_read_of(pid, "stat", stat, sizeof stat);
 
@@ -60,12 +66,46 @@ int process_start_time(pid_t pid, uint64_t *ret)
 		return (int)length;
 	/* The name is in parentheses, and may have some in it. */
 	const char *at = strrchr(stat, ')');
-	for (int field = 0; at && field < FIELDS_TO_START_TIME; field++)
-		at = strchr(at + 1, ' ');
-	if (!at)
+	if (!at || at[1] != ' ')
 		return -ESRCH;
-	*ret = strtoull(at + 1, NULL, 10);
+	ret->state = at[2];
+	for (int field = 2; field < 22; field++) {
+		at = strchr(at + 1, ' ');
+		if (!at)
+			return -ESRCH;
+		if (field + 1 == 20)
+			ret->threads = strtoul(at + 1, NULL, 10);
+	}
+	ret->start_time = strtoull(at + 1, NULL, 10);
 	return 0;
+}
+
+int process_start_time(pid_t pid, uint64_t *ret)
+{
+	struct stat_line line;
+
+	int result = read_stat(pid, &line);
+	if (result == 0)
+		*ret = line.start_time;
+	return result;
+}
+
+bool process_is_proven_gone(pid_t pid, uint64_t start_time)
+{
+	struct stat_line line = {0};
+
+	if (pid <= 0)
+		return false;
+	int result = read_stat(pid, &line);
+	if (result == -ESRCH)
+		/* With hidepid=2, another user's process looks like none. */
+		return kill(pid, 0) < 0 && errno == ESRCH;
+	if (result < 0)
+		return false;
+	if (start_time && line.start_time != start_time)
+		return true;
+	/* A first thread that has ended alone is a zombie, too. */
+	return (line.state == 'Z' || line.state == 'X') && line.threads <= 1;
 }
 
 bool process_is_alive(pid_t pid, uint64_t start_time)

@@ -34,6 +34,11 @@ int process_start_time(pid_t pid, uint64_t *ret);
  * start_time 0, kill(2) says whether the pid does. */
 bool process_is_alive(pid_t pid, uint64_t start_time);
 
+/* It is proven that no process of this pid and start time (0: of this pid) runs
+ * in this pid namespace: there is none, or another, or only what is left of it
+ * until its parent asks how it ended.  False where nothing can be seen. */
+bool process_is_proven_gone(pid_t pid, uint64_t start_time);
+
 /* The moment of a start time. */
 int64_t process_started(uint64_t start_time);
 

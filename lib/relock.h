@@ -165,6 +165,9 @@ relock_store *relock_lock_store(const relock_lock *lock);
 /* Acquiring what this handle holds already, in the same mode, succeeds
  * (resourcelock's same_process_ok) instead of -EALREADY, and changes nothing. */
 #define RELOCK_SAME_HOLDER_OK 0x2u
+/* With a lifetime: the library refreshes the hold by itself while this process
+ * lives, so that only a holder that is dead, stopped or cut off loses it. */
+#define RELOCK_REFRESH 0x4u
 
 /* How a hold is made for somebody else; see struct relock_on_behalf. */
 enum relock_via {
@@ -191,7 +194,8 @@ struct relock_on_behalf {
 };
 
 struct relock_request {
-	size_t size; /* sizeof(struct relock_request), for growth */
+	size_t size; /* sizeof(struct relock_request); programs compiled before a
+		      * member was there have a smaller one, and it counts as 0 */
 	enum relock_mode mode;
 	unsigned flags;
 	int64_t timeout;  /* 0: at once or not at all; RELOCK_FOREVER; else ns */
@@ -199,13 +203,15 @@ struct relock_request {
 	size_t info_length;
 	const char *command;                      /* what the holder runs; NULL: its command line */
 	const struct relock_on_behalf *on_behalf; /* NULL: the caller itself */
+	/* Nanoseconds; 0: as the store thinks fit.  See relock_refresh(). */
+	int64_t lifetime;
 };
 
 /* Exclusive, and however long it takes. */
 #define RELOCK_REQUEST_INIT                                                                        \
 	{                                                                                          \
 		sizeof(struct relock_request), RELOCK_EXCLUSIVE, 0, RELOCK_FOREVER, NULL, 0, NULL, \
-			NULL                                                                       \
+			NULL, 0                                                                    \
 	}
 
 /*
@@ -227,7 +233,9 @@ struct relock_request {
  * -ESTALE     this handle held it, and it was broken; now it holds nothing
  * -EINTR      a signal handler ran while it waited, and was not installed with
  *             SA_RESTART (with a timeout: in any case), as flock(2)
- * -EINVAL     a timeout below -1, an unknown mode or flag, a size of 0
+ * -EINVAL     a timeout below -1, an unknown mode or flag, a size of 0, a
+ *             lifetime below 0
+ * -EOPNOTSUPP a mode or a flag that this store cannot have; relock-stores(7)
  * -EFBIG      info of more than RELOCK_INFO_MAX bytes
  * -ELOOP -EISDIR  the lock file is a symbolic link, or a folder
  * -EBADF      the lock file is a FIFO, a socket or a device
@@ -275,6 +283,24 @@ int relock_convert(relock_lock *lock, enum relock_mode mode, int64_t timeout);
  *          handle holds nothing now
  */
 int relock_release(relock_lock *lock);
+
+/*
+ * Makes the hold last for `lifetime` nanoseconds from now; 0: for as long as at
+ * its acquisition.
+ *
+ * A store whose lock the kernel frees when its holder ends (`ofd:`, `flock:`,
+ * `sem:`) has no lifetimes: there the request's lifetime means nothing, and this
+ * is relock_check().  In `link:` and its like a hold ends at its lifetime's end:
+ * anybody may break it then, whether its holder lives or not.  A request with
+ * lifetime 0, the initial value, gets the store's own (15 s for `link:`),
+ * refreshed as with RELOCK_REFRESH, so that a program that knows nothing of
+ * lifetimes keeps its locks; one with a lifetime must be refreshed, by this call
+ * or by RELOCK_REFRESH, before that is over.
+ *
+ * -ENOENT -EPERM -ESTALE -EBUSY as relock_release(); -EINVAL for a negative
+ * lifetime; errors of utimensat(2), after which the old lifetime stands
+ */
+int relock_refresh(relock_lock *lock, int64_t lifetime);
 
 /*
  * Ends this process's part in a hold made with RELOCK_INHERIT: as
@@ -364,12 +390,17 @@ int relock_critical_section(relock_lock *lock, const struct relock_request *requ
 
 /* Looking */
 
+/*
+ * The last three are of stores without a lock of the kernel's.  flufl.lock tells
+ * six states apart: unlocked, ours, ours expired, theirs expired, stale, and
+ * unknown; `ours` of struct relock_status tells whose an expired lock is.
+ */
 enum relock_state {
 	RELOCK_FREE = 0,
-	RELOCK_HELD = 1,
-	RELOCK_EXPIRED = 2, /* the rest: stores with lifetimes only */
-	RELOCK_STALE = 3,
-	RELOCK_UNKNOWN = 4,
+	RELOCK_HELD = 1,    /* its holder lives, as far as can be seen */
+	RELOCK_EXPIRED = 2, /* its lifetime is over: whoever wants it will break it */
+	RELOCK_STALE = 3,   /* its holder ran on this host, and is gone */
+	RELOCK_UNKNOWN = 4, /* held; whether its holder lives cannot be seen from here */
 };
 
 enum relock_end {
@@ -440,6 +471,10 @@ struct relock_status {
 	pid_t broken_by_pid;
 	uid_t broken_by_uid;
 	char *broken_by_command;
+	int ours;        /* held by this process */
+	int64_t expires; /* the moment of its lifetime's end; 0: it has none */
+	char *look_at;   /* a file that a person should look at: why is in `why` */
+	char *why;       /* NULL, as `look_at`: all is well */
 };
 
 /*

@@ -198,6 +198,8 @@ static void say_holder(struct walk *walk, const struct relock_holder *holder,
 	say_moment(walk, "since", holder->since);
 	if (status && holder->since > 0)
 		say_span(walk, "held-for", status->now - holder->since);
+	if (status && walk->holder <= 1)
+		say_moment(walk, "expires", status->expires);
 	if (holder->token)
 		say_number(walk, "token", holder->token);
 	if (status && walk->holder <= 1)
@@ -248,8 +250,12 @@ int relock_status_each(const struct relock_status *status,
 	say(&walk, "state", 0, state_name(status->state));
 	if (status->state != RELOCK_FREE)
 		say(&walk, "mode", 0, status->mode == RELOCK_SHARED ? "shared" : "exclusive");
-	if (status->state != RELOCK_FREE && status->holder_count == 0)
+	if (status->state != RELOCK_FREE && status->holder_count == 0) {
+		say_moment(&walk, "expires", status->expires);
 		say_waiters(&walk, status);
+	}
+	say_text(&walk, "look-at", status->look_at);
+	say_text(&walk, "why", status->why);
 	for (size_t i = 0; i < status->holder_count; i++) {
 		walk.holder = i + 1;
 		say_holder(&walk, &status->holders[i], status);

@@ -175,6 +175,8 @@ void relock_status_free(struct relock_status *status)
 	free(status->holders);
 	free(status->waiter_pids);
 	free(status->broken_by_command);
+	free(status->look_at);
+	free(status->why);
 	free(status->name);
 	free(status->store);
 	free(status);

@@ -40,12 +40,12 @@ static int find_scheme(const char *url, const struct store_operations **ret, con
 
 	if (url[length] == '\0')
 		return failed(-EINVAL, "%s: not a store; one looks like ofd:/run/relock", url);
-	if (url[length + 1] == '\0')
-		return failed(-EINVAL, "%s: what follows the colon is missing", url);
 	for (size_t i = 0; i < SCHEME_COUNT; i++) {
 		if (strlen(schemes[i]->scheme) != length ||
 		    strncmp(schemes[i]->scheme, url, length) != 0)
 			continue;
+		if (url[length + 1] == '\0' && !schemes[i]->is_whole)
+			return failed(-EINVAL, "%s: what follows the colon is missing", url);
 		*ret = schemes[i];
 		*ret_rest = url + length + 1;
 		return 0;

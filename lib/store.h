@@ -34,12 +34,14 @@ struct grant {
 	size_t info_length;
 	const char *command;
 	const struct relock_on_behalf *on_behalf;
+	int64_t lifetime; /* 0: the store's own, and refreshed */
 };
 
 #define AT_ONCE INT64_MIN
 
 struct store_operations {
 	const char *scheme;
+	bool is_whole; /* the scheme alone is a URL: nothing need follow its colon */
 	/* Sizes of the private parts; they start out zeroed. */
 	size_t store_size, lock_size;
 
@@ -74,6 +76,12 @@ struct store_operations {
 	int (*info)(const relock_lock *lock, char **ret, size_t *ret_length);
 	int (*token)(const relock_lock *lock, uint64_t *ret);
 	int (*fd)(const relock_lock *lock);
+
+	/* NULL: a hold of this store has no lifetime. */
+	int (*refresh)(relock_lock *lock, int64_t lifetime);
+	/* The process ends in an ordinary way with this hold.  NULL: that frees
+	 * it. */
+	void (*at_exit)(relock_lock *lock);
 
 	/* Does anybody hold it?  0, -EAGAIN if so. */
 	int (*probe)(relock_lock *lock);
