@@ -119,6 +119,7 @@ struct relock_lock {
 };
 
 extern const struct store_operations store_ofd, store_flock;
+extern const struct store_operations store_nfslock;
 
 /* relock_store_open(), and the same for a folder that the user named. */
 int store_open(relock_store **ret, const char *url, bool any_folder);

@@ -29,6 +29,11 @@ int fixture_setup_flock(void **state)
 	return setup(state, "flock");
 }
 
+int fixture_setup_nfslock(void **state)
+{
+	return setup(state, "nfslock");
+}
+
 static void remove_folder(const char *path)
 {
 	DIR *dir = opendir(path);

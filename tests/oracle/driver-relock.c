@@ -112,3 +112,26 @@ const struct oracle_driver driver_relock = {
 	.break_lock = break_lock,
 	.message = relock_error_message,
 };
+
+/* Stores that have one mode, and holds that belong to a process. */
+static int acquire_exclusive(void *handle, const struct oracle_wish *wish)
+{
+	struct oracle_wish exclusive = {.timeout = wish->timeout};
+
+	return acquire(handle, &exclusive);
+}
+
+const struct oracle_driver driver_relock_exclusive = {
+	.name = "relock-exclusive",
+	.store_open = store_open,
+	.store_close = store_close,
+	.open = open_handle,
+	.close = close_handle,
+	.acquire = acquire_exclusive,
+	.release = release,
+	.token = token,
+	.touch = touch,
+	.check = check,
+	.break_lock = break_lock,
+	.message = relock_error_message,
+};

@@ -60,6 +60,9 @@ extern const struct oracle_driver *const oracle_drivers[];
 const struct oracle_driver *oracle_driver_find(const char *name);
 
 extern const struct oracle_driver driver_relock;
+/* The same for stores without shared locks and inheritance; a shared wish is
+ * granted exclusively. */
+extern const struct oracle_driver driver_relock_exclusive;
 /* OFD and flock(2) locks on the files of a store, by bare system calls; at
  * once and for ever only. */
 extern const struct oracle_driver driver_bare_ofd, driver_bare_flock;

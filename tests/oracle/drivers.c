@@ -5,6 +5,7 @@
 
 const struct oracle_driver *const oracle_drivers[] = {
 	&driver_relock,
+	&driver_relock_exclusive,
 	&driver_bare_ofd,
 	&driver_bare_flock,
 	&driver_core_unix_v1,
