@@ -35,6 +35,7 @@ enum {
 	OPTION_SEMANTICS,
 	OPTION_STRICT,
 	OPTION_TRACE,
+	OPTION_LIFETIME,
 };
 
 /* Every subcommand has these, and the letter h. */

@@ -268,6 +268,7 @@ static const struct option long_options[] = {
 	{"message", required_argument, NULL, 'm'},
 	{"auto-unget", required_argument, NULL, 'a'},
 	{"shared", no_argument, NULL, 's'},
+	{"lifetime", required_argument, NULL, OPTION_LIFETIME},
 	{NULL, 0, NULL, 0},
 };
 
@@ -302,6 +303,10 @@ static int get_main(struct invocation *invocation, int argc, char **argv)
 		case 's':
 			options.request.mode = RELOCK_SHARED;
 			break;
+		case OPTION_LIFETIME:
+			fault = duration_parse(optarg, &options.request.lifetime);
+			options.request.flags |= RELOCK_REFRESH;
+			break;
 		default:
 			if (!common_option(invocation, &command_get, option, &code))
 				return code;
@@ -309,6 +314,8 @@ static int get_main(struct invocation *invocation, int argc, char **argv)
 		if (fault) {
 			CLEANUP_FREE char *text = printable(optarg);
 
+			if (option == OPTION_LIFETIME)
+				return usage_error(&command_get, "--lifetime '%s' %s", text, fault);
 			return usage_error(&command_get, "-%c '%s' %s%s", option, text, fault,
 					   option == 't' ? " (-1: however long it takes)" : "");
 		}
@@ -332,6 +339,8 @@ const struct command command_get = {
 		"  -m, --info TEXT           what `relock state` shows as info, default \"cli\"\n"
 		"  -a, --auto-unget SECONDS  give it back by itself after so long\n"
 		"  -s, --shared              shared with other -s; else exclusive\n"
+		"      --lifetime SECONDS    how long others wait once the lock is not refreshed\n"
+		"                            any more, in stores with lifetimes\n"
 		"      --store URL           where the lock is\n"
 		"  -h, --help                this text\n",
 	.run = get_main,

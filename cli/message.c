@@ -214,6 +214,14 @@ void complain_not_had(const struct invocation *invocation, const char *name, rel
 	CLEANUP_FREE char *remedy =
 		remedy_text(invocation, by_get ? "unget" : "unget --force", name);
 
+	if (status->look_at) {
+		CLEANUP_FREE char *file = printable(status->look_at);
+		CLEANUP_FREE char *why = printable(status->why);
+
+		complain("%s: %s: look at %s: %s; if not, remove it, or: %s", text, reason, file,
+			 why, remedy);
+		return;
+	}
 	complain("%s: %s: it is %s; %s: %s", text, reason, holders,
 		 by_get ? "to give it back" : "to break it", remedy);
 }

@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -36,6 +37,7 @@ struct run_options {
 	int conflict_code;
 	bool close;
 	bool no_fork;
+	bool ends_with_us; /* the command must not outlive this process */
 	bool verbose;
 	const char *shell_command; /* -c */
 	const char *name;
@@ -70,6 +72,17 @@ static void supervised_signals(sigset_t *ret)
 	sigaddset(ret, SIGINT);
 	sigaddset(ret, SIGHUP);
 	sigaddset(ret, SIGCHLD);
+}
+
+/*
+ * The lock of a store without descriptors to inherit ends with this process, and
+ * the command must not go on without it.
+ */
+static void end_with(pid_t parent)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(EX_TEMPFAIL);
 }
 
 /*
@@ -129,7 +142,7 @@ static int supervise(pid_t child, const sigset_t *signals)
 	}
 }
 
-static int run_child(char **command)
+static int run_child(char **command, bool ends_with_us)
 {
 	CLEANUP_FREE char *name = printable(command[0]);
 	struct sigaction default_action = {.sa_handler = SIG_DFL}, inherited_action;
@@ -140,9 +153,11 @@ static int run_child(char **command)
 	/* Ignored, it would let the kernel reap the command and lose its status. */
 	sigaction(SIGCHLD, &default_action, &inherited_action);
 
-	pid_t child = vfork();
+	pid_t self = getpid(), child = vfork();
 
 	if (child == 0) {
+		if (ends_with_us)
+			end_with(self);
 		sigaction(SIGCHLD, &inherited_action, NULL);
 		sigprocmask(SIG_SETMASK, &inherited_mask, NULL);
 		execute(command, name);
@@ -169,6 +184,37 @@ static void give_back(const struct invocation *invocation, struct named_lock *na
 	complain("%s: the lock was broken while the command ran; to see by whom: %s", lock, look);
 }
 
+/*
+ * A store may have no descriptor that a command could inherit: then the lock is
+ * this process's alone, and is refreshed by it while the command runs.  Who takes
+ * its place (-F) does not know how, and has the lock for its lifetime only.
+ */
+static int acquire(relock_lock *lock, struct run_options *options)
+{
+	int error = relock_acquire(lock, &options->request);
+
+	if (error != -EOPNOTSUPP || !(options->request.flags & RELOCK_INHERIT))
+		return error;
+	if (options->no_fork && options->request.lifetime == 0)
+		return error;
+	options->request.flags &= ~RELOCK_INHERIT;
+	options->ends_with_us = true;
+	return relock_acquire(lock, &options->request);
+}
+
+static int complain_of_acquire(const struct run_options *options, int error)
+{
+	if (error != -EOPNOTSUPP || !options->no_fork || options->ends_with_us)
+		return complain_error(options->name, error);
+
+	CLEANUP_FREE char *name = printable(options->name);
+
+	return usage_error(&command_run,
+			   "%s: -F needs --lifetime in this store: once the command has taken "
+			   "relock's place, nobody refreshes the lock",
+			   name);
+}
+
 static int acquire_and_run(struct invocation *invocation, struct run_options *options)
 {
 	CLEANUP_FREE char *line = options->shell_command ? NULL : command_line(options->command);
@@ -179,15 +225,17 @@ static int acquire_and_run(struct invocation *invocation, struct run_options *op
 	if (error < 0)
 		return complain_error(options->name, error);
 
+	if (options->request.lifetime)
+		options->request.flags |= RELOCK_REFRESH;
 	options->request.command = line ? line : options->shell_command;
 	clock_gettime(CLOCK_MONOTONIC, &start);
-	error = relock_acquire(named.lock, &options->request);
+	error = acquire(named.lock, options);
 	if (error == -EAGAIN || error == -ETIMEDOUT) {
 		complain_not_had(invocation, options->name, named.lock, options->request.timeout);
 		return options->conflict_code;
 	}
 	if (error < 0)
-		return complain_error(options->name, error);
+		return complain_of_acquire(options, error);
 	if (options->verbose) {
 		clock_gettime(CLOCK_MONOTONIC, &end);
 		complain("getting the lock took %.6f seconds; running %s",
@@ -199,7 +247,7 @@ static int acquire_and_run(struct invocation *invocation, struct run_options *op
 	if (options->no_fork)
 		return replace_self(options->command);
 
-	int code = run_child(options->command);
+	int code = run_child(options->command, options->ends_with_us);
 
 	give_back(invocation, &named, options->name);
 	return code;
@@ -220,6 +268,7 @@ static const struct option long_options[] = {
 	{"info", required_argument, NULL, 'm'},
 	{"message", required_argument, NULL, 'm'},
 	{"unlock", no_argument, NULL, 'u'},
+	{"lifetime", required_argument, NULL, OPTION_LIFETIME},
 	{"verbose", no_argument, NULL, OPTION_VERBOSE},
 	{NULL, 0, NULL, 0},
 };
@@ -282,6 +331,9 @@ static bool parse_options(struct invocation *invocation, int argc, char **argv,
 						"only flock(1) takes; to give a lock back, use "
 						"`relock unget`");
 			return false;
+		case OPTION_LIFETIME:
+			fault = duration_parse(optarg, &options->request.lifetime);
+			break;
 		case OPTION_VERBOSE:
 			options->verbose = true;
 			break;
@@ -292,7 +344,12 @@ static bool parse_options(struct invocation *invocation, int argc, char **argv,
 		if (fault) {
 			CLEANUP_FREE char *text = printable(optarg);
 
-			*ret_code = usage_error(&command_run, "-%c '%s' %s", option, text, fault);
+			if (option == OPTION_LIFETIME)
+				*ret_code = usage_error(&command_run, "--lifetime '%s' %s", text,
+							fault);
+			else
+				*ret_code = usage_error(&command_run, "-%c '%s' %s", option, text,
+							fault);
 			return false;
 		}
 	}
@@ -385,6 +442,8 @@ const struct command command_run = {
 		"  -F, --no-fork         the command replaces relock\n"
 		"  -c, --command STRING  a command for $SHELL -c\n"
 		"  -m, --info TEXT       what `relock state` shows as info\n"
+		"      --lifetime SECONDS    how long others wait once relock can not refresh\n"
+		"                        the lock any more, in stores with lifetimes\n"
 		"      --verbose         say how long it took to get the lock\n"
 		"      --store URL       where the lock is\n"
 		"  -h, --help            this text\n",

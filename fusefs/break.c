@@ -41,7 +41,7 @@ static int look_and_break(const struct breaking *breaking)
 	int result = relock_status(store, breaking->name, &status);
 	if (result < 0)
 		return result;
-	if (status->state != RELOCK_HELD)
+	if (status->state == RELOCK_FREE)
 		result = -ENOENT;
 	else if (breaking->uid != 0 && !may_break_all(status, breaking->uid))
 		result = -EPERM;

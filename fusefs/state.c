@@ -181,7 +181,7 @@ static int add_waiters(struct relock_status *status, const struct relock_status 
 
 int state_add_outside(struct relock_status *status, struct relock_status *outside)
 {
-	if (outside->state != RELOCK_HELD)
+	if (outside->state == RELOCK_FREE)
 		return 0;
 	struct relock_holder *holders = reallocarray(
 		status->holders, status->holder_count + outside->holder_count + 1, sizeof *holders);

@@ -97,9 +97,11 @@ static int ask_mount(const char *name, const struct relock_holder *holder)
 		      strerrordesc_np(errno));
 }
 
-static bool is_asked(const struct relock_holder *holder)
+/* Who holds for somebody else can be asked if it runs here. */
+static bool is_asked(const struct relock_status *status, const struct relock_holder *holder)
 {
-	return holder->via_kind == RELOCK_VIA_MOUNT || holder->via_kind == RELOCK_VIA_GET;
+	return status->state != RELOCK_STALE && holder->via_pid > 0 &&
+	       (holder->via_kind == RELOCK_VIA_MOUNT || holder->via_kind == RELOCK_VIA_GET);
 }
 
 static int break_held(relock_store *store, const char *name, const struct relock_status *status)
@@ -108,18 +110,15 @@ static int break_held(relock_store *store, const char *name, const struct relock
 		return failed(-ENOENT, "%s: not held", name);
 	for (size_t i = 0; i < status->holder_count; i++) {
 		const struct relock_holder *holder = &status->holders[i];
-		int result = 0;
-		if (holder->via_kind == RELOCK_VIA_MOUNT)
-			result = ask_mount(name, holder);
-		else if (holder->via_kind == RELOCK_VIA_GET)
-			result = ask_get(name, holder);
-		else
+		if (!is_asked(status, holder))
 			continue;
+		int result = holder->via_kind == RELOCK_VIA_MOUNT ? ask_mount(name, holder)
+								  : ask_get(name, holder);
 		if (result < 0)
 			return result;
 	}
 	for (size_t i = 0; i < status->holder_count; i++)
-		if (!is_asked(&status->holders[i]))
+		if (!is_asked(status, &status->holders[i]))
 			return store->operations->break_hold(store, name);
 	if (status->holder_count == 0)
 		return store->operations->break_hold(store, name);
@@ -159,7 +158,7 @@ int relock_lock_break(relock_lock *lock, struct relock_status **ret_broken)
 	return break_lock(lock->store, lock->name, ret_broken);
 }
 
-static int unget(const char *name, const struct relock_status *status)
+static int unget(relock_store *store, const char *name, const struct relock_status *status)
 {
 	if (status->state == RELOCK_FREE)
 		return failed(-ENOENT, "%s: not held", name);
@@ -168,8 +167,17 @@ static int unget(const char *name, const struct relock_status *status)
 			      name);
 	for (size_t i = 0; i < status->holder_count; i++) {
 		const struct relock_holder *holder = &status->holders[i];
-		if (holder->via_kind == RELOCK_VIA_GET)
+		if (holder->via_kind != RELOCK_VIA_GET)
+			continue;
+		/* What a dead one has left, where the kernel does not free it. */
+		if (status->state == RELOCK_STALE)
+			return store->operations->break_hold(store, name);
+		if (holder->via_pid > 0)
 			return ask_get(name, holder);
+		return failed(-EPERM,
+			      "%s: held by `relock get` on %s, not here; unget it there, or break "
+			      "it with --force",
+			      name, holder->host ? holder->host : "another host");
 	}
 	return failed(-EPERM, "%s: held by pid %d (%s), not by `relock get`; --force breaks it",
 		      name, (int)status->holders[0].pid,
@@ -185,7 +193,7 @@ int relock_unget(relock_lock *lock, struct relock_status **ret_holder)
 	if (result < 0)
 		return result;
 	message_begin();
-	result = unget(lock->name, status);
+	result = unget(lock->store, lock->name, status);
 	if (ret_holder)
 		*ret_holder = status;
 	else

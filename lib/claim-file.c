@@ -30,7 +30,9 @@
  *	                        unlink(lock)
  *	                        unlink(right)
  *
- * where `right` is a name that tells who has it.  Between the rename and the
+ * where `right` is a name that tells who has it (and the last step is left out by a
+ * holder, who keeps the file for its next claim: to make and remove a file costs
+ * more than all the rest).  Between the rename and the
  * unlink nobody removes this lock but who has the right, so the lock's name leads
  * to the same file at the unlink as at the look.  If whoever has the right dies
  * in between, the right is taken from it by the same rename, from its name to the
@@ -40,6 +42,12 @@
  * published one, and none in this.  (A program that removes locks by the
  * published algorithm can still remove ours: the holder learns of it at its next
  * check, as of any break.)
+ *
+ * A claim file that is used again has two names by turns, of which the lock file
+ * tells the present one.  So the release of one hold leaves the name that a breaker
+ * of that hold would take; and who is so late that it takes that of a later hold of
+ * the same holder, sees that the lock file's time is not what it was, and gives it
+ * back.
  *
  * On NFS, a rename whose reply was lost fails with ENOENT where it has succeeded:
  * then the right is there, under a name that nobody else uses.  And a file that
@@ -162,6 +170,33 @@ int claim_seize(int dir_fd, const char *claim_name, const char *right, dev_t dev
 	    claim_is_at(dir_fd, right, device, inode) == 1)
 		return 0;
 	return error == -ESTALE ? -ENOENT : error;
+}
+
+/* Each name of it counts, and nobody else makes any. */
+static int is_lock(int dir_fd, const struct claim *claim, const char *lock_name)
+{
+	struct stat status;
+
+	if (fstat(claim->fd, &status) == 0 && status.st_nlink == 2)
+		return 1;
+	return claim_is_at(dir_fd, lock_name, claim->device, claim->inode);
+}
+
+int claim_release(int dir_fd, struct claim *claim, const char *lock_name, const char *next)
+{
+	int result = claim_seize(dir_fd, claim->name, next, claim->device, claim->inode);
+
+	if (result < 0)
+		return result;
+	result = is_lock(dir_fd, claim, lock_name);
+	if (result == 1 && unlinkat(dir_fd, lock_name, 0) < 0 && errno != ENOENT)
+		result = -errno;
+	if (result < 0) {
+		(void)renameat(dir_fd, next, dir_fd, claim->name);
+		return result;
+	}
+	strcpy(claim->name, next);
+	return result == 1 ? 0 : -ESTALE;
 }
 
 int claim_unlock(int dir_fd, const char *lock_name, const char *claim_name, const char *right,

@@ -43,7 +43,15 @@ int claim_link(int dir_fd, const struct claim *claim, const char *lock_name);
 /* Does this name lead to this file? 1, 0, or an error of stat(2). */
 int claim_is_at(int dir_fd, const char *name, dev_t device, ino_t inode);
 
-/* Removes a claim file that did not become a lock. */
+/*
+ * Gives a lock back that we hold by this claim, by taking the right in the name
+ * `next`, which the claim file has afterwards, for another lock.  -ENOENT: the
+ * right is somebody else's; -ESTALE: the lock is somebody else's; or another error,
+ * and the lock and its claim are as they were.
+ */
+int claim_release(int dir_fd, struct claim *claim, const char *lock_name, const char *next);
+
+/* Removes a claim file that is no lock. */
 void claim_remove(int dir_fd, struct claim *claim);
 
 /*

@@ -7,7 +7,7 @@
  * at the last part; so that part is where a claim of ours says what proves its
  * owner gone:
  *
- *	r1.MACHINE.BOOT.NAMESPACE.START.HOLD        all in hexadecimal
+ *	r1.MACHINE.BOOT.NAMESPACE.START.NUMBER.TURN        all in hexadecimal
  *
  *  - a pid is tested only on the boot, and in the pid namespace, that it is from,
  *    and only together with the start time: so neither a pid that is used again,
@@ -90,29 +90,37 @@ void claim_owner_draw(struct claim_owner *ret, const struct relock_on_behalf *on
 	ret->machine = own_machine();
 	ret->boot = own_boot();
 	ret->pid_namespace = self->pid_namespace;
-	if (getrandom(&ret->hold, sizeof ret->hold, GRND_NONBLOCK) < 0)
-		ret->hold = (uint64_t)clock_now(CLOCK_MONOTONIC) * 0x9e3779b97f4a7c15 ^
-			    (uint64_t)self->pid << 32 ^ (uint64_t)(uintptr_t)ret;
+	ret->turn = 0;
+	if (getrandom(&ret->number, sizeof ret->number, GRND_NONBLOCK) < 0)
+		ret->number = (uint64_t)clock_now(CLOCK_MONOTONIC) * 0x9e3779b97f4a7c15 ^
+			      (uint64_t)self->pid << 32 ^ (uint64_t)(uintptr_t)ret;
 }
 
 int claim_name_write(char buffer[NAME_MAX + 1], const char *prefix, const char *lock_name,
 		     const struct claim_owner *owner)
 {
-	int length = snprintf(buffer, NAME_MAX + 1, "%s%s|%s|%d|r1.%llx.%llx.%llx.%llx.%llx", prefix,
-			      lock_name, owner->host, (int)owner->pid,
+	int length = snprintf(buffer, NAME_MAX + 1, "%s%s|%s|%d|r1.%llx.%llx.%llx.%llx.%llx.%u",
+			      prefix, lock_name, owner->host, (int)owner->pid,
 			      (unsigned long long)owner->machine, (unsigned long long)owner->boot,
 			      (unsigned long long)owner->pid_namespace,
 			      (unsigned long long)owner->start_time,
-			      (unsigned long long)owner->hold);
+			      (unsigned long long)owner->number, owner->turn);
 
 	return length > NAME_MAX ? -ENAMETOOLONG : 0;
 }
 
-/* Exactly "r1." and five numbers. */
+void claim_name_turn(char *name)
+{
+	char *turn = name + strlen(name) - 1;
+
+	*turn = *turn == '0' ? '1' : '0';
+}
+
+/* Exactly "r1.", five numbers, and the turn. */
 static bool read_particulars(const char *at, struct claim_owner *ret)
 {
 	uint64_t *const fields[] = {&ret->machine, &ret->boot, &ret->pid_namespace,
-				    &ret->start_time, &ret->hold};
+				    &ret->start_time, &ret->number};
 
 	if (strncmp(at, "r1", 2) != 0)
 		return false;
@@ -127,7 +135,10 @@ static bool read_particulars(const char *at, struct claim_owner *ret)
 			return false;
 		at = end;
 	}
-	return *at == '\0';
+	if (strcmp(at, ".0") != 0 && strcmp(at, ".1") != 0)
+		return false;
+	ret->turn = at[1] == '1';
+	return true;
 }
 
 static bool read_pid(const char *at, const char *end, pid_t *ret)
@@ -202,8 +213,7 @@ bool claim_owner_is_of_this_boot(const struct claim_owner *owner)
 static bool is_of_an_earlier_boot(const struct claim_owner *owner)
 {
 	return owner->is_known && owner->machine != 0 && owner->machine == own_machine() &&
-	       owner->boot != 0 && own_boot() != 0 &&
-	       strcmp(owner->host, host_name_full()) == 0 &&
+	       owner->boot != 0 && own_boot() != 0 && strcmp(owner->host, host_name_full()) == 0 &&
 	       owner->pid_namespace == FIRST_PID_NAMESPACE &&
 	       process_self()->pid_namespace == FIRST_PID_NAMESPACE;
 }
@@ -212,8 +222,7 @@ enum claim_life claim_owner_life(const struct claim_owner *owner)
 {
 	if (claim_owner_is_of_this_boot(owner)) {
 		if (owner->pid_namespace == 0 ||
-		    owner->pid_namespace != process_self()->pid_namespace ||
-		    owner->start_time == 0)
+		    owner->pid_namespace != process_self()->pid_namespace || owner->start_time == 0)
 			return CLAIM_UNSEEN;
 		return process_is_proven_gone(owner->pid, owner->start_time) ? CLAIM_GONE
 									     : CLAIM_SEEN;

@@ -20,15 +20,19 @@ struct claim_owner {
 	uint64_t boot;
 	uint64_t pid_namespace;
 	uint64_t start_time;
-	uint64_t hold; /* a number of its own for each claim, random */
+	uint64_t number; /* random, of each claim file its own */
+	unsigned turn;   /* 0 or 1: the two names of a claim file take turns */
 };
 
-/* This process, or the one that keeps its descriptors; the hold is drawn anew. */
+/* This process, or the one that keeps its descriptors; the number is drawn anew. */
 void claim_owner_draw(struct claim_owner *ret, const struct relock_on_behalf *on_behalf);
 
 /* NAME|HOST|PID|..., after `prefix`.  -ENAMETOOLONG where that is no file name. */
 int claim_name_write(char buffer[NAME_MAX + 1], const char *prefix, const char *lock_name,
 		     const struct claim_owner *owner);
+
+/* The other name of the claim file of this name; both are of a claim_name_write(). */
+void claim_name_turn(char *name);
 
 /* The other way round, without a prefix.  Any text may come in. */
 bool claim_name_read(const char *name, const char *lock_name, struct claim_owner *ret);
@@ -39,10 +43,10 @@ bool claim_content_read(const char *content, size_t length, const char *lock_nam
 			char ret_name[NAME_MAX + 1], struct claim_owner *ret);
 
 enum claim_life {
-	CLAIM_UNSEEN, /* nothing can be known from here */
-	CLAIM_SEEN,   /* a process of that pid runs here; if is_known, it is the owner */
+	CLAIM_UNSEEN,  /* nothing can be known from here */
+	CLAIM_SEEN,    /* a process of that pid runs here; if is_known, it is the owner */
 	CLAIM_UNFOUND, /* there is none on this host; not proven: is_known is not set */
-	CLAIM_GONE,   /* proven gone */
+	CLAIM_GONE,    /* proven gone */
 };
 
 enum claim_life claim_owner_life(const struct claim_owner *owner);

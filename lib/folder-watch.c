@@ -40,12 +40,25 @@ static void drain(int fd)
 		;
 }
 
-static bool watch_file(const struct folder_watch *watch, int dir_fd, const char *name)
+/* The file of the last wait may live on, under another name. */
+void folder_watch_rest(struct folder_watch *watch)
+{
+	if (watch->fd < 0)
+		return;
+	if (watch->file > 0)
+		inotify_rm_watch(watch->fd, watch->file);
+	watch->file = 0;
+	drain(watch->fd);
+}
+
+static bool watch_file(struct folder_watch *watch, int dir_fd, const char *name)
 {
 	char path[300];
 
 	snprintf(path, sizeof path, "/proc/self/fd/%d/%s", dir_fd, name);
-	return inotify_add_watch(watch->fd, path, IN_ATTRIB | IN_DELETE_SELF | IN_DONT_FOLLOW) >= 0;
+	watch->file =
+		inotify_add_watch(watch->fd, path, IN_ATTRIB | IN_DELETE_SELF | IN_DONT_FOLLOW);
+	return watch->file > 0;
 }
 
 void folder_watch_begin(struct folder_watch *watch, int dir_fd, const char *name, bool is_local)
@@ -55,7 +68,7 @@ void folder_watch_begin(struct folder_watch *watch, int dir_fd, const char *name
 	if (watch->fd < 0)
 		watch->fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	else
-		drain(watch->fd);
+		folder_watch_rest(watch);
 	if (watch->fd >= 0 && watch_file(watch, dir_fd, name))
 		return;
 	watch->is_gone = watch->fd >= 0 && errno == ENOENT;
@@ -112,5 +125,6 @@ void folder_watch_end(struct folder_watch *watch)
 {
 	if (watch->fd >= 0)
 		close(TAKE_FD(watch->fd));
+	watch->file = 0;
 	watch->pause = 0;
 }

@@ -9,6 +9,7 @@
 /* Zeroed, but for `fd`, when it begins. */
 struct folder_watch {
 	int fd;         /* inotify(7); -1: none yet */
+	int file;       /* the watch descriptor; 0: none */
 	int64_t pause;  /* the last one, where it polls */
 	bool is_polled; /* the file system, or the kernel, does not tell all */
 	bool is_gone;   /* there was no file of that name */
@@ -30,6 +31,9 @@ void folder_watch_begin(struct folder_watch *watch, int dir_fd, const char *name
  */
 int folder_watch_wait(struct folder_watch *watch, int64_t deadline, int64_t look_at, int process_fd,
 		      int cancel_state);
+
+/* There is nothing to wait for, until it begins again. */
+void folder_watch_rest(struct folder_watch *watch);
 
 /* Ends it.  A child of fork(2) does so, too. */
 void folder_watch_end(struct folder_watch *watch);

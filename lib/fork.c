@@ -14,6 +14,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include "link-refresh.h"
 #include "message.h"
 #include "process.h"
 #include "store.h"
@@ -25,10 +26,12 @@ static relock_lock *first; /* list_mutex */
 static void before_fork(void)
 {
 	pthread_mutex_lock(&list_mutex);
+	link_refresh_before_fork();
 }
 
 static void in_parent(void)
 {
+	link_refresh_in_parent();
 	pthread_mutex_unlock(&list_mutex);
 }
 
@@ -36,6 +39,7 @@ static void in_child(void)
 {
 	message_after_fork();
 	process_forget_self();
+	link_refresh_in_child();
 	for (relock_lock *lock = first; lock; lock = lock->next) {
 		pthread_mutex_init(&lock->mutex, NULL);
 		lock->waiting = false;
@@ -64,7 +68,7 @@ __attribute__((destructor)) static void at_exit(void)
 	for (relock_lock *lock = first; lock; lock = lock->next) {
 		if (!lock->store->operations->at_exit || pthread_mutex_trylock(&lock->mutex) != 0)
 			continue;
-		if (lock->held && process_self()->pid == getpid())
+		if (process_self()->pid == getpid())
 			lock->store->operations->at_exit(lock);
 		pthread_mutex_unlock(&lock->mutex);
 	}

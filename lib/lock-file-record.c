@@ -32,7 +32,7 @@ static void copy_text(char *to, size_t size, const char *from)
 		memcpy(to + size - 4, "...", 3);
 }
 
-static void describe_holder(struct record *record, const struct grant *grant, uid_t uid)
+void lock_record_describe(struct record *record, const struct grant *grant, uid_t uid)
 {
 	const struct self *self = process_self();
 	const struct relock_on_behalf *other = grant->on_behalf;
@@ -77,7 +77,7 @@ int lock_record_draw(struct file_lock *file, const struct grant *grant, enum hol
 	image->record.fd = file->fd;
 	image->record.mode = mode;
 	image->record.info_length = (uint32_t)grant->info_length;
-	describe_holder(&image->record, grant, file->uid);
+	lock_record_describe(&image->record, grant, file->uid);
 	if (grant->info_length)
 		memcpy(image->info, grant->info, grant->info_length);
 	file->constant_sum = record_constant_sum(&image->record, image->info);

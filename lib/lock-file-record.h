@@ -10,6 +10,9 @@ enum lock_record_owner { RECORD_NOBODY, RECORD_OURS, RECORD_FOREIGN };
 /* Whose file is it, and what was the last token?  To be asked by who holds it. */
 enum lock_record_owner lock_record_owner(int fd, uint64_t *ret_token);
 
+/* Who holds: the caller, with that uid, or on whose behalf it does. */
+void lock_record_describe(struct record *record, const struct grant *grant, uid_t uid);
+
 /* Prepares the record of a hold that is about to be made.  -ENOMEM */
 int lock_record_draw(struct file_lock *file, const struct grant *grant, enum hold_mode mode);
 

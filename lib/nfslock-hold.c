@@ -97,7 +97,8 @@ int nfslock_release(relock_lock *relock)
 
 void nfslock_at_exit(relock_lock *relock)
 {
-	(void)nfslock_release(relock);
+	if (relock->held)
+		(void)nfslock_release(relock);
 }
 
 /*

@@ -135,7 +135,7 @@ static int fill(struct nfslock_lock *lock, const struct grant *grant)
 	if (result < 0)
 		return result;
 	file->image->record.token = 0;
-	file->image->record.hold = file->next_hold = lock->owner.hold;
+	file->image->record.hold = file->next_hold = lock->owner.number;
 	file->image->record.since = moment_now();
 	result = lock_record_write(file);
 	return result < 0 ? result : write_owner(file->fd, &lock->owner);

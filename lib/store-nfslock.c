@@ -160,13 +160,13 @@ static int make_claim(relock_lock *relock, const struct grant *grant)
 	CLEANUP_FREE char *text = nfslock_info_write(&info);
 	if (!text)
 		return -ENOMEM;
-	snprintf(name, sizeof name, ".relock-new-%016llx", (unsigned long long)lock->owner.hold);
+	snprintf(name, sizeof name, ".relock-new-%016llx", (unsigned long long)lock->owner.number);
 	int result = claim_make(store->dir_fd, name, text, strlen(text), &lock->claim);
 	if (result < 0) {
 		*lock->claim.name = '\0';
 		return result;
 	}
-	if (lock->owner.hold % CLAIMS_PER_TIDY == 0)
+	if (lock->owner.number % CLAIMS_PER_TIDY == 0)
 		nfslock_tidy(store, lock->claim.made);
 	result = make_key(lock);
 	if (result == 0)

@@ -17,6 +17,7 @@
 static const struct store_operations *const schemes[] = {
 	&store_ofd,
 	&store_flock,
+	&store_link,
 	&store_nfslock,
 };
 

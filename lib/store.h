@@ -79,8 +79,8 @@ struct store_operations {
 
 	/* NULL: a hold of this store has no lifetime. */
 	int (*refresh)(relock_lock *lock, int64_t lifetime);
-	/* The process ends in an ordinary way with this hold.  NULL: that frees
-	 * it. */
+	/* The process ends in an ordinary way with this handle, held or not.
+	 * NULL: the kernel sees to it. */
 	void (*at_exit)(relock_lock *lock);
 
 	/* Does anybody hold it?  0, -EAGAIN if so. */
@@ -118,8 +118,7 @@ struct relock_lock {
 	_Alignas(max_align_t) unsigned char private[];
 };
 
-extern const struct store_operations store_ofd, store_flock;
-extern const struct store_operations store_nfslock;
+extern const struct store_operations store_ofd, store_flock, store_link, store_nfslock;
 
 /* relock_store_open(), and the same for a folder that the user named. */
 int store_open(relock_store **ret, const char *url, bool any_folder);

@@ -306,6 +306,7 @@ static void close_handle(void *handle)
 
 const struct oracle_driver driver_core_unix_v1 = {
 	.name = "core-unix-v1",
+	.exclusive_only = true,
 	.store_open = store_open,
 	.store_close = store_close,
 	.open = open_v1,
@@ -316,6 +317,7 @@ const struct oracle_driver driver_core_unix_v1 = {
 
 const struct oracle_driver driver_core_unix_v2 = {
 	.name = "core-unix-v2",
+	.exclusive_only = true,
 	.store_open = store_open,
 	.store_close = store_close,
 	.open = open_v2,

@@ -113,21 +113,15 @@ const struct oracle_driver driver_relock = {
 	.message = relock_error_message,
 };
 
-/* Stores that have one mode, and holds that belong to a process. */
-static int acquire_exclusive(void *handle, const struct oracle_wish *wish)
-{
-	struct oracle_wish exclusive = {.timeout = wish->timeout};
-
-	return acquire(handle, &exclusive);
-}
-
+/* Nothing is shared there, and nothing inherited. */
 const struct oracle_driver driver_relock_exclusive = {
 	.name = "relock-exclusive",
+	.exclusive_only = true,
 	.store_open = store_open,
 	.store_close = store_close,
 	.open = open_handle,
 	.close = close_handle,
-	.acquire = acquire_exclusive,
+	.acquire = acquire,
 	.release = release,
 	.token = token,
 	.touch = touch,

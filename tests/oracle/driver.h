@@ -22,6 +22,8 @@ struct oracle_driver {
 	/* A child has every hold of its parent: a hold is an open file
 	 * description.  Such a driver has no check(). */
 	bool children_hold;
+	/* There is no shared mode. */
+	bool exclusive_only;
 	/* What a process has in common for all its handles. */
 	int (*store_open)(void **ret, const char *url);
 	void (*store_close)(void *store);
@@ -59,14 +61,12 @@ struct oracle_driver {
 extern const struct oracle_driver *const oracle_drivers[];
 const struct oracle_driver *oracle_driver_find(const char *name);
 
-extern const struct oracle_driver driver_relock;
-/* The same for stores without shared locks and inheritance; a shared wish is
- * granted exclusively. */
-extern const struct oracle_driver driver_relock_exclusive;
+/* librelock; and what it can do in stores without a lock of the kernel's. */
+extern const struct oracle_driver driver_relock, driver_relock_exclusive;
 /* OFD and flock(2) locks on the files of a store, by bare system calls; at
  * once and for ever only. */
 extern const struct oracle_driver driver_bare_ofd, driver_bare_flock;
-/* As Core_unix's Lock_file.Nfs; a shared wish is granted exclusively. */
+/* As Core_unix's Lock_file.Nfs. */
 extern const struct oracle_driver driver_core_unix_v1, driver_core_unix_v2;
 
 /* Wrong on purpose, each in one way: see driver-broken.c. */

@@ -179,7 +179,7 @@ static int wait_and_acquire(struct visitor *visitor, struct hand *hand,
 static void try_to_enter(struct visitor *visitor, struct hand *hand)
 {
 	struct oracle_wish wish = {
-		.shared = random_one_in(&visitor->random, 3),
+		.shared = random_one_in(&visitor->random, 3) && !visitor->driver->exclusive_only,
 		.inherit = visitor->driver->leave && random_one_in(&visitor->random, 8),
 		.timeout = random_timeout(visitor, !holds_another(visitor, hand)),
 	};
