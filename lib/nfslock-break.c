@@ -16,6 +16,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -47,8 +48,9 @@ static int open_with_flock(const struct nfslock_store *store, const char *lock_n
 		return -EAGAIN;
 	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
 		return errno == EWOULDBLOCK ? -EAGAIN : -errno;
-	if (!nfslock_is_at(store, lock_name, &look->key))
-		return -EAGAIN;
+	int result = nfslock_is_at(store, lock_name, &look->key);
+	if (result <= 0)
+		return result < 0 ? result : -EAGAIN;
 	*ret_fd = TAKE_FD(fd);
 	return 0;
 }
@@ -75,6 +77,21 @@ static void remove_second_name(const struct nfslock_store *store, const char *na
 		unlinkat(store->dir_fd, name, 0);
 }
 
+int nfslock_unlock(const struct nfslock_store *store, const char *lock_name, const char *record,
+		   const char *right, const struct nfslock_key *key)
+{
+	int result = nfslock_is_at(store, lock_name, key);
+
+	if (result == 1 && unlinkat(store->dir_fd, lock_name, 0) < 0 && errno != ENOENT)
+		result = -errno;
+	if (result < 0) {
+		(void)renameat(store->dir_fd, right, store->dir_fd, record);
+		return result;
+	}
+	unlinkat(store->dir_fd, right, 0);
+	return result == 1 ? 0 : -ESTALE;
+}
+
 static int remove_recorded(const struct nfslock_store *store, const char *lock_name,
 			   const struct nfslock_look *look, const struct breaker *by)
 {
@@ -96,8 +113,7 @@ static int remove_recorded(const struct nfslock_store *store, const char *lock_n
 		if (fd >= 0)
 			(void)lock_record_end(fd, 0, look->slot->record.hold, by);
 	}
-	result = claim_unlock(store->dir_fd, lock_name, record, right, look->key.device,
-			      look->key.inode);
+	result = nfslock_unlock(store, lock_name, record, right, &look->key);
 	return result == -ESTALE ? 0 : result;
 }
 

@@ -39,7 +39,7 @@ int nfslock_check(relock_lock *relock)
 	char record[NAME_MAX + 1];
 
 	nfslock_record_name(record, &lock->key);
-	int result = claim_is_at(store->dir_fd, lock->lock_name, lock->key.device, lock->key.inode);
+	int result = nfslock_is_at(store, lock->lock_name, &lock->key);
 	if (result == 1)
 		result =
 			claim_is_at(store->dir_fd, record, lock->record.device, lock->record.inode);
@@ -84,8 +84,7 @@ int nfslock_release(relock_lock *relock)
 	if (result == -ENOENT)
 		return release_without_record(relock);
 	if (result == 0)
-		result = claim_unlock(store->dir_fd, lock->lock_name, record, right,
-				      lock->key.device, lock->key.inode);
+		result = nfslock_unlock(store, lock->lock_name, record, right, &lock->key);
 	if (result == -ESTALE)
 		return failed(result, "%s: the lock was broken: %s/%s is gone, or another's",
 			      relock->name, store->path, lock->lock_name);

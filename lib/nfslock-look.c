@@ -46,6 +46,7 @@
 enum { TEXT_MAX = 32768 };
 
 #define WRITING_TIME (10 * RELOCK_SECOND)
+#define UNTOLD       ", and nobody but a person can tell whether the lock is held"
 
 int nfslock_name(char buffer[NAME_MAX + 1], const char *name)
 {
@@ -92,11 +93,11 @@ static int describe_unopened(const struct nfslock_store *store, const char *lock
 		return error;
 	take_key(look, &status);
 	if (S_ISLNK(status.st_mode))
-		stuck(look, "it is a symbolic link");
+		stuck(look, "it is a symbolic link" UNTOLD);
 	else if (error == -ENXIO)
-		stuck(look, "it is a socket, or a device");
+		stuck(look, "it is a socket, or a device" UNTOLD);
 	else
-		stuck(look, "you may not read it");
+		stuck(look, "you may not read it" UNTOLD);
 	return 0;
 }
 
@@ -125,7 +126,7 @@ static int read_text(struct nfslock_look *look)
 static bool has_first_form(const struct nfslock_store *store, const char *name,
 			   const struct nfslock_look *look)
 {
-	return nfslock_is_at(store, name, &look->key);
+	return nfslock_is_at(store, name, &look->key) == 1;
 }
 
 static int read_whole(const struct nfslock_store *store, const char *name,
@@ -137,11 +138,12 @@ static int read_whole(const struct nfslock_store *store, const char *name,
 		return -errno;
 	take_key(look, &status);
 	if (!S_ISREG(status.st_mode)) {
-		stuck(look, S_ISDIR(status.st_mode) ? "it is a folder" : "it is no regular file");
+		stuck(look, S_ISDIR(status.st_mode) ? "it is a folder" UNTOLD
+						    : "it is no regular file" UNTOLD);
 		return 0;
 	}
 	if (status.st_size >= TEXT_MAX) {
-		stuck(look, "it is too long for a lock file");
+		stuck(look, "it is too long for a lock file" UNTOLD);
 		return 0;
 	}
 	int result = read_text(look);
@@ -259,8 +261,9 @@ static void judge_by_start(struct nfslock_look *look)
 		look->verdict = NFSLOCK_GONE;
 	else
 		stuck(look,
-		      "pid %d began at another moment than it says: either the pid was used "
-		      "again, or the clock was set",
+		      "its holder, pid %d, began at another moment than the process of that pid "
+		      "here; if the clock was not set, it is gone, and nobody but a person can "
+		      "tell whether it lives",
 		      (int)look->info.pid);
 }
 
@@ -268,12 +271,15 @@ static void judge_by_start(struct nfslock_look *look)
 static void judge_by_text(struct nfslock_look *look, const struct stat *status, int64_t now)
 {
 	if (look->length == 0) {
-		stuck(look, "it is empty: its holder may have failed to write it, and live");
+		stuck(look,
+		      "it is empty, as a bug of Core_unix leaves it, and nobody but a person can "
+		      "tell whether its holder lives");
 	} else if (!look->has_info) {
-		stuck(look, "it does not say who holds the lock");
+		stuck(look, "it does not say who holds the lock" UNTOLD);
 	} else if (strcmp(look->info.host, process_self()->host) != 0) {
-		stuck(look, "its holder, pid %d, runs on host %.64s, or did", (int)look->info.pid,
-		      look->info.host);
+		stuck(look,
+		      "whether its holder, pid %d on host %.64s, lives cannot be told from here",
+		      (int)look->info.pid, look->info.host);
 	} else if (!process_is_proven_gone(look->info.pid, 0)) {
 		judge_by_start(look);
 	} else if (look->is_first_version && now - moment_of(&status->st_ctim) < WRITING_TIME) {
@@ -295,8 +301,9 @@ static void judge_by_owner(struct nfslock_look *look)
 		look->verdict = NFSLOCK_HELD;
 		break;
 	default:
-		stuck(look, "its %s, pid %d, runs on host %.64s%s, or did",
-		      look->is_seized ? "remover" : "holder", (int)who->pid, who->host,
+		stuck(look, "whether %s, pid %d on host %.64s%s, lives cannot be told from here",
+		      look->is_seized ? "who was removing it" : "its holder", (int)who->pid,
+		      who->host,
 		      claim_owner_is_of_this_boot(who) ? " in another pid namespace" : "");
 		break;
 	}
@@ -312,8 +319,7 @@ static int judge(const struct nfslock_store *store, struct nfslock_look *look, i
 	if (look->is_seized || look->has_owner)
 		judge_by_owner(look);
 	else if (*look->record)
-		stuck(look, "%s/%s, which says who holds it, cannot be read", store->path,
-		      look->record);
+		stuck(look, "%s, which says who holds it, cannot be read" UNTOLD, look->record);
 	else if (fstat(look->fd, &status) < 0)
 		return -errno;
 	else
@@ -348,9 +354,10 @@ int nfslock_look(const struct nfslock_store *store, const char *name, int64_t no
 	return 0;
 }
 
-bool nfslock_is_at(const struct nfslock_store *store, const char *file,
-		   const struct nfslock_key *key)
+int nfslock_is_at(const struct nfslock_store *store, const char *file,
+		  const struct nfslock_key *key)
 {
+	struct stat status;
 	/* To open a folder makes a client ask the server whether it has changed
 	 * (nfs(5), "Close-to-open cache consistency"); only then is what it
 	 * remembers of the names in it worth anything. */
@@ -358,7 +365,11 @@ bool nfslock_is_at(const struct nfslock_store *store, const char *file,
 		store->is_local ? -1
 				: openat(store->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	return claim_is_at(store->dir_fd, file, key->device, key->inode) == 1;
+	if (fstatat(store->dir_fd, file, &status, AT_SYMLINK_NOFOLLOW) < 0)
+		return errno == ENOENT || errno == ESTALE ? 0 : -errno;
+	/* The number of an inode may be used again at once, for the next lock. */
+	return status.st_dev == key->device && status.st_ino == key->inode &&
+	       moment_of(&status.st_mtim) == key->modified;
 }
 
 void nfslock_look_end(struct nfslock_look *look)
@@ -376,7 +387,7 @@ int nfslock_stuck(const struct nfslock_store *store, const char *name,
 		  const struct nfslock_look *look, int error)
 {
 	return failed(error,
-		      "%s: held, as far as can be told; look at %s/%s" NFSLOCK_SUFFIX
-		      ": %s; if nobody holds it, remove it: relock unget --force %s",
+		      "%s: not to be had: look at %s/%s" NFSLOCK_SUFFIX ": %s; if not, remove it: "
+		      "relock unget --force %s",
 		      name, store->path, name, look->why, name);
 }

@@ -97,7 +97,7 @@ struct nfslock_look {
 	struct claim_owner owner;
 	struct slot *slot; /* NULL: not readable */
 	enum nfslock_verdict verdict;
-	char why[160]; /* of NFSLOCK_STUCK */
+	char why[320]; /* of NFSLOCK_STUCK */
 };
 
 #define NFSLOCK_LOOK_NONE                                                                          \
@@ -111,9 +111,10 @@ int nfslock_look(const struct nfslock_store *store, const char *name, int64_t no
 		 struct nfslock_look *ret);
 void nfslock_look_end(struct nfslock_look *look);
 
-/* Does this name lead to that file now, whatever a network file system remembers? */
-bool nfslock_is_at(const struct nfslock_store *store, const char *file,
-		   const struct nfslock_key *key);
+/* Does this name lead to that file now, whatever a network file system remembers?
+ * 1, 0, or an error of stat(2). */
+int nfslock_is_at(const struct nfslock_store *store, const char *file,
+		  const struct nfslock_key *key);
 
 /* NAME.nfs_lock.  -ENAMETOOLONG, with message */
 int nfslock_name(char buffer[NAME_MAX + 1], const char *name);
@@ -148,6 +149,10 @@ int nfslock_fd(const relock_lock *lock);
 int nfslock_remove(const struct nfslock_store *store, const char *name,
 		   const struct nfslock_look *look, const struct breaker *by);
 int nfslock_break_hold(relock_store *store, const char *name);
+
+/* With the right, as claim_unlock(), which takes two files of one inode for one. */
+int nfslock_unlock(const struct nfslock_store *store, const char *lock_name, const char *record,
+		   const char *right, const struct nfslock_key *key);
 
 /* nfslock-record.c */
 
