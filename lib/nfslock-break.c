@@ -114,7 +114,7 @@ static int remove_recorded(const struct nfslock_store *store, const char *lock_n
 			(void)lock_record_end(fd, 0, look->slot->record.hold, by);
 	}
 	result = nfslock_unlock(store, lock_name, record, right, &look->key);
-	return result == -ESTALE ? 0 : result;
+	return result == -ESTALE ? -EAGAIN : result;
 }
 
 static int remove_by_flock(const struct nfslock_store *store, const char *name,
