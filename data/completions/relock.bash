@@ -75,7 +75,7 @@ _relock() {
 	done
 
 	if [[ $previous == --store ]]; then
-		_relock_words 'ofd: flock:'
+		_relock_words 'ofd: flock: nfslock:'
 		return
 	fi
 	if [[ -z $command ]]; then
