@@ -34,6 +34,11 @@ int fixture_setup_nfslock(void **state)
 	return setup(state, "nfslock");
 }
 
+int fixture_setup_link(void **state)
+{
+	return setup(state, "link");
+}
+
 static void remove_folder(const char *path)
 {
 	DIR *dir = opendir(path);

@@ -25,12 +25,13 @@ struct fixture {
 int fixture_setup_ofd(void **state);
 int fixture_setup_flock(void **state);
 int fixture_setup_nfslock(void **state);
+int fixture_setup_link(void **state);
 int fixture_teardown(void **state);
 
-#define test_ofd(f)   cmocka_unit_test_setup_teardown(f, fixture_setup_ofd, fixture_teardown)
-#define test_flock(f) cmocka_unit_test_setup_teardown(f, fixture_setup_flock, fixture_teardown)
-#define test_nfslock(f)                                                                            \
-	cmocka_unit_test_setup_teardown(f, fixture_setup_nfslock, fixture_teardown)
+#define test_ofd(f)     cmocka_unit_test_setup_teardown(f, fixture_setup_ofd, fixture_teardown)
+#define test_flock(f)   cmocka_unit_test_setup_teardown(f, fixture_setup_flock, fixture_teardown)
+#define test_link(f)    cmocka_unit_test_setup_teardown(f, fixture_setup_link, fixture_teardown)
+#define test_nfslock(f) cmocka_unit_test_setup_teardown(f, fixture_setup_nfslock, fixture_teardown)
 
 /* The path of a lock's file. */
 const char *path_of(const struct fixture *fixture, const char *name);

@@ -244,6 +244,9 @@ int main(void)
 		test_flock(what_is_not_held_is_not_adopted),
 		test_ofd(a_handle_in_use_adopts_nothing),
 		test_flock(a_handle_in_use_adopts_nothing),
+		test_link(exclusive_hold_goes_on),
+		test_link(adopted_hold_is_broken_as_any),
+		test_link(a_handle_in_use_adopts_nothing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

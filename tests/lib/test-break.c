@@ -430,6 +430,14 @@ int main(void)
 		BOTH(break_removes_nothing_but_in_a_mount),
 		BOTH(unget_signals_nobody_but_relock_get),
 		test_ofd(break_of_a_path_with_a_dot),
+		test_link(break_frees_the_lock_of_a_live_holder),
+		test_link(release_of_a_broken_lock_is_estale),
+		test_link(break_of_a_free_lock_is_enoent),
+		test_link(unget_of_another_hold_is_eperm),
+		test_nfslock(break_frees_the_lock_of_a_live_holder),
+		test_nfslock(release_of_a_broken_lock_is_estale),
+		test_nfslock(break_of_a_free_lock_is_enoent),
+		test_nfslock(unget_of_another_hold_is_eperm),
 	};
 
 	return cmocka_run_group_tests_name("break", tests, NULL, NULL);

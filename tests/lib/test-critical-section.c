@@ -125,9 +125,21 @@ static void lock_not_to_be_had(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		test_ofd(by_return),          test_ofd(by_pthread_exit),
-		test_ofd(by_cancellation),    test_ofd(lock_broken_meanwhile),
+		test_ofd(by_return),
+		test_ofd(by_pthread_exit),
+		test_ofd(by_cancellation),
+		test_ofd(lock_broken_meanwhile),
 		test_ofd(lock_not_to_be_had),
+		test_link(by_return),
+		test_link(by_pthread_exit),
+		test_link(by_cancellation),
+		test_link(lock_broken_meanwhile),
+		test_link(lock_not_to_be_had),
+		test_nfslock(by_return),
+		test_nfslock(by_pthread_exit),
+		test_nfslock(by_cancellation),
+		test_nfslock(lock_broken_meanwhile),
+		test_nfslock(lock_not_to_be_had),
 	};
 
 	return cmocka_run_group_tests_name("critical section", tests, NULL, NULL);

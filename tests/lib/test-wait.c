@@ -28,6 +28,8 @@ static int64_t now(void)
 
 static long lock_syscall(const struct fixture *fixture)
 {
+	if (strncmp(fixture->url, "link:", 5) == 0 || strncmp(fixture->url, "nfslock:", 8) == 0)
+		return SYS_ppoll;
 	return strncmp(fixture->url, "ofd:", 4) == 0 ? SYS_fcntl : SYS_flock;
 }
 
@@ -457,6 +459,18 @@ int main(void)
 		BOTH(cancelled_wait_for_a_removed_file_keeps_nothing),
 		BOTH(close_is_no_cancellation_point),
 		BOTH(wait_without_threads_polls),
+		test_link(release_wakes_the_waiter),
+		test_link(release_wakes_the_timed_waiter),
+		test_link(timed_wait_ends_within_10_ms_of_its_deadline),
+		test_link(timed_wait_costs_no_cpu),
+		test_link(grant_at_the_deadline_is_kept_or_given_back),
+		test_link(wait_is_a_cancellation_point),
+		test_nfslock(release_wakes_the_waiter),
+		test_nfslock(release_wakes_the_timed_waiter),
+		test_nfslock(timed_wait_ends_within_10_ms_of_its_deadline),
+		test_nfslock(timed_wait_costs_no_cpu),
+		test_nfslock(grant_at_the_deadline_is_kept_or_given_back),
+		test_nfslock(wait_is_a_cancellation_point),
 	};
 
 	return cmocka_run_group_tests_name("wait", tests, NULL, NULL);
