@@ -354,17 +354,21 @@ int nfslock_look(const struct nfslock_store *store, const char *name, int64_t no
 	return 0;
 }
 
+void nfslock_ask_server(const struct nfslock_store *store)
+{
+	int fd = store->is_local ? -1
+				 : openat(store->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd >= 0)
+		close(fd);
+}
+
 int nfslock_is_at(const struct nfslock_store *store, const char *file,
 		  const struct nfslock_key *key)
 {
 	struct stat status;
-	/* To open a folder makes a client ask the server whether it has changed
-	 * (nfs(5), "Close-to-open cache consistency"); only then is what it
-	 * remembers of the names in it worth anything. */
-	CLEANUP_CLOSE int fd =
-		store->is_local ? -1
-				: openat(store->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
+	nfslock_ask_server(store);
 	if (fstatat(store->dir_fd, file, &status, AT_SYMLINK_NOFOLLOW) < 0)
 		return errno == ENOENT || errno == ESTALE ? 0 : -errno;
 	/* The number of an inode may be used again at once, for the next lock. */

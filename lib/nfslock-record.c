@@ -168,10 +168,9 @@ static void ask_server(const struct nfslock_store *store, const char *history)
 {
 	if (store->is_local)
 		return;
-	int fd = openat(store->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd >= 0)
-		close(fd);
-	fd = openat(store->dir_fd, history, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, RECORD_MODE);
+	nfslock_ask_server(store);
+	int fd = openat(store->dir_fd, history, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC,
+			RECORD_MODE);
 	if (fd >= 0)
 		close(fd);
 }

@@ -111,6 +111,11 @@ int nfslock_look(const struct nfslock_store *store, const char *name, int64_t no
 		 struct nfslock_look *ret);
 void nfslock_look_end(struct nfslock_look *look);
 
+/* To open a folder makes a client of NFS ask the server whether it has changed
+ * (nfs(5), "Close-to-open cache consistency"); only then is what it remembers of the
+ * names in it worth anything. */
+void nfslock_ask_server(const struct nfslock_store *store);
+
 /* Does this name lead to that file now, whatever a network file system remembers?
  * 1, 0, or an error of stat(2). */
 int nfslock_is_at(const struct nfslock_store *store, const char *file,
