@@ -43,11 +43,10 @@
  * published algorithm can still remove ours: the holder learns of it at its next
  * check, as of any break.)
  *
- * A claim file that is used again has two names by turns, of which the lock file
- * tells the present one.  So the release of one hold leaves the name that a breaker
- * of that hold would take; and who is so late that it takes that of a later hold of
- * the same holder, sees that the lock file's time is not what it was, and gives it
- * back.
+ * A claim file that is used again has another name for each hold, which its content
+ * tells, so that who has looked at one hold cannot take the right of a later one.
+ * (With two names that take turns it could: that is the variant ALTERNATE of the
+ * model, in which spin finds how two are inside after all.)
  *
  * On NFS, a rename whose reply was lost fails with ENOENT where it has succeeded:
  * then the right is there, under a name that nobody else uses.  And a file that

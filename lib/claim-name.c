@@ -99,7 +99,7 @@ void claim_owner_draw(struct claim_owner *ret, const struct relock_on_behalf *on
 int claim_name_write(char buffer[NAME_MAX + 1], const char *prefix, const char *lock_name,
 		     const struct claim_owner *owner)
 {
-	int length = snprintf(buffer, NAME_MAX + 1, "%s%s|%s|%d|r1.%llx.%llx.%llx.%llx.%llx.%u",
+	int length = snprintf(buffer, NAME_MAX + 1, "%s%s|%s|%d|r1.%llx.%llx.%llx.%llx.%llx.%08x",
 			      prefix, lock_name, owner->host, (int)owner->pid,
 			      (unsigned long long)owner->machine, (unsigned long long)owner->boot,
 			      (unsigned long long)owner->pid_namespace,
@@ -111,12 +111,13 @@ int claim_name_write(char buffer[NAME_MAX + 1], const char *prefix, const char *
 
 void claim_name_turn(char *name)
 {
-	char *turn = name + strlen(name) - 1;
+	char *digits = name + strlen(name) - CLAIM_TURN_DIGITS;
+	uint32_t turn = (uint32_t)strtoul(digits, NULL, 16) + 1;
 
-	*turn = *turn == '0' ? '1' : '0';
+	snprintf(digits, CLAIM_TURN_DIGITS + 1, "%08x", turn);
 }
 
-/* Exactly "r1.", five numbers, and the turn. */
+/* Exactly "r1.", five numbers, and the turn, with all its digits. */
 static bool read_particulars(const char *at, struct claim_owner *ret)
 {
 	uint64_t *const fields[] = {&ret->machine, &ret->boot, &ret->pid_namespace,
@@ -135,9 +136,10 @@ static bool read_particulars(const char *at, struct claim_owner *ret)
 			return false;
 		at = end;
 	}
-	if (strcmp(at, ".0") != 0 && strcmp(at, ".1") != 0)
+	if (*at != '.' || strspn(at + 1, "0123456789abcdef") != CLAIM_TURN_DIGITS ||
+	    at[1 + CLAIM_TURN_DIGITS] != '\0')
 		return false;
-	ret->turn = at[1] == '1';
+	ret->turn = (uint32_t)strtoul(at + 1, NULL, 16);
 	return true;
 }
 

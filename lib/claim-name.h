@@ -21,7 +21,7 @@ struct claim_owner {
 	uint64_t pid_namespace;
 	uint64_t start_time;
 	uint64_t number; /* random, of each claim file its own */
-	unsigned turn;   /* 0 or 1: the two names of a claim file take turns */
+	uint32_t turn;   /* the file has another name for each hold */
 };
 
 /* This process, or the one that keeps its descriptors; the number is drawn anew. */
@@ -31,7 +31,9 @@ void claim_owner_draw(struct claim_owner *ret, const struct relock_on_behalf *on
 int claim_name_write(char buffer[NAME_MAX + 1], const char *prefix, const char *lock_name,
 		     const struct claim_owner *owner);
 
-/* The other name of the claim file of this name; both are of a claim_name_write(). */
+/* The last digits of a name of claim_name_write(): the turn. */
+enum { CLAIM_TURN_DIGITS = 8 };
+/* The name of the next turn. */
 void claim_name_turn(char *name);
 
 /* The other way round, without a prefix.  Any text may come in. */

@@ -97,18 +97,21 @@ int link_make_claim(relock_lock *relock, const struct grant *grant)
 	return 0;
 }
 
-/* The one of the last hold, which has its other name now; the content's last byte
- * is that of the name. */
+/* The one of the last hold, which has its next name now: what it says ends as that
+ * does. */
 static int use_claim_again(struct link_lock *lock)
 {
 	const struct claim *claim = &lock->term.claim;
-	char turn = lock->owner.turn ? '1' : '0', now = claim->name[strlen(claim->name) - 1];
+	const char *digits = claim->name + strlen(claim->name) - CLAIM_TURN_DIGITS;
+	uint32_t turn = (uint32_t)strtoul(digits, NULL, 16);
 
-	if (turn == now)
+	if (turn == lock->owner.turn)
 		return 0;
-	if (pwrite(claim->fd, &now, 1, (off_t)lock->content_length - 1) != 1)
-		return errno ? -errno : -EIO;
-	lock->owner.turn = now == '1';
+	off_t at = (off_t)lock->content_length - CLAIM_TURN_DIGITS;
+	ssize_t written = pwrite(claim->fd, digits, CLAIM_TURN_DIGITS, at);
+	if (written != CLAIM_TURN_DIGITS)
+		return written < 0 ? -errno : -EIO;
+	lock->owner.turn = turn;
 	return 0;
 }
 

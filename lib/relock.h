@@ -232,7 +232,7 @@ struct relock_request {
  * -EBUSY      another thread is waiting with this handle
  * -ESTALE     this handle held it, and it was broken; now it holds nothing
  * -EINTR      a signal handler ran while it waited, and was not installed with
- *             SA_RESTART (with a timeout: in any case), as flock(2)
+ *             SA_RESTART (with a timeout, or in `link:`: in any case), as flock(2)
  * -EINVAL     a timeout below -1, an unknown mode or flag, a size of 0, a
  *             lifetime below 0
  * -EOPNOTSUPP a mode or a flag that this store cannot have; relock-stores(7)
@@ -372,7 +372,9 @@ int relock_token(const relock_lock *lock, uint64_t *ret);
 /*
  * A descriptor of the lock file, on the open file description that holds the
  * lock; -1 if none is open.  Owned by the handle; for relock_region() and for
- * passing the hold to another process (SCM_RIGHTS, execve).
+ * passing the hold to another process (SCM_RIGHTS, execve).  In `link:` it is one
+ * of the claim file, and by itself holds nothing: relock_adopt() by it takes the
+ * hold from whoever has it.
  */
 int relock_lock_fd(const relock_lock *lock);
 

@@ -48,8 +48,8 @@ _relock() {
 			continue
 		fi
 		case $command in
-		run) values='-w --wait --timeout -E --conflict-exit-code -m --info' ;;
-		get) values='-t --timeout -m --info -a --auto-unget' ;;
+		run) values='-w --wait --timeout -E --conflict-exit-code -m --info --lifetime' ;;
+		get) values='-t --timeout -m --info -a --auto-unget --lifetime' ;;
 		unget) values='-m --message' ;;
 		trace) values='-u --update' ;;
 		list | locks) values='-o --output' ;;
@@ -75,7 +75,7 @@ _relock() {
 	done
 
 	if [[ $previous == --store ]]; then
-		_relock_words 'ofd: flock: nfslock:'
+		_relock_words 'ofd: flock: link: nfslock:'
 		return
 	fi
 	if [[ -z $command ]]; then
@@ -118,8 +118,8 @@ _relock() {
 	esac
 	if [[ $cur == -* ]]; then
 		case $command in
-		run) _relock_words '--shared --exclusive --nonblock --wait --conflict-exit-code --close --no-fork --command --info --verbose --store --help' ;;
-		get) _relock_words '--timeout --info --auto-unget --shared --store --help' ;;
+		run) _relock_words '--shared --exclusive --nonblock --wait --conflict-exit-code --close --no-fork --command --info --lifetime --verbose --store --help' ;;
+		get) _relock_words '--timeout --info --auto-unget --shared --lifetime --store --help' ;;
 		unget) _relock_words '--force --message --store --help' ;;
 		state) _relock_words '--json --store --help' ;;
 		trace) _relock_words '--update --json --store --help' ;;

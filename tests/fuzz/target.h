@@ -18,6 +18,8 @@ void fuzz_slot(const uint8_t *bytes, size_t size);
 void fuzz_lock_file(const uint8_t *bytes, size_t size);
 /* A sequence of requests to a mount. */
 void fuzz_operations(const uint8_t *bytes, size_t size);
+/* What the lock file of a store of claim files says. */
+void fuzz_claim(const uint8_t *bytes, size_t size);
 /* A policy of the shim's, and a path. */
 void fuzz_policy(const uint8_t *bytes, size_t size);
 /* A lock file of Core_unix's Lock_file.Nfs. */
