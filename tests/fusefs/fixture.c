@@ -155,7 +155,7 @@ static void daemon_clean(struct daemon *daemon)
 	assert_int_equal(rmdir(daemon->mountpoint), 0);
 }
 
-int fixture_setup(void **state)
+static int setup(void **state, const char *scheme)
 {
 	struct fixture *fixture = calloc(1, sizeof *fixture);
 	char store[96];
@@ -166,11 +166,21 @@ int fixture_setup(void **state)
 	assert_int_equal(chmod(fixture->folder, 0755), 0);
 	snprintf(store, sizeof store, "%s/store", fixture->folder);
 	assert_int_equal(mkdir(store, 0755), 0);
-	snprintf(fixture->store_url, sizeof fixture->store_url, "ofd:%s", store);
+	snprintf(fixture->store_url, sizeof fixture->store_url, "%s:%s", scheme, store);
 	assert_int_equal(relock_store_open(&fixture->store, fixture->store_url), 0);
 	*state = fixture;
 	daemon_start(&fixture->daemon, fixture->folder, "locks", fixture->store_url, NULL);
 	return 0;
+}
+
+int fixture_setup(void **state)
+{
+	return setup(state, "ofd");
+}
+
+int fixture_setup_link(void **state)
+{
+	return setup(state, "link");
 }
 
 void fixture_start_second(struct fixture *fixture)

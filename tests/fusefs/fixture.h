@@ -34,6 +34,8 @@ struct fixture {
 /* The mount is there when setup returns; at the end the daemon has to leave
  * with status 0, and nothing may be left of it. */
 int fixture_setup(void **state);
+/* On a store link:, whose locks are files. */
+int fixture_setup_link(void **state);
 int fixture_teardown(void **state);
 
 /* Starts a second daemon on the fixture's store. */
