@@ -176,9 +176,10 @@ void link_refresh_in_child(void)
 {
 	first = NULL;
 	is_running = false;
-	pthread_mutex_init(&mutex, NULL);
 	pthread_cond_init(&idle, NULL);
 	init_changed();
+	/* Taken by the thread that this one is a copy of. */
+	pthread_mutex_unlock(&mutex);
 }
 
 void link_refresh_begin(relock_lock *relock)
