@@ -345,6 +345,11 @@ int nfslock_look(const struct nfslock_store *store, const char *name, int64_t no
 		result = describe_unopened(store, lock_name, -errno, ret);
 	if (result == 0 && ret->text)
 		result = judge(store, ret, now);
+	/* Who waits must not keep it open: inotify(7) tells that a file is gone when
+	 * nobody has it open any more, and a watch that was made while its name was
+	 * being removed hears of nothing else. */
+	if (ret->fd >= 0)
+		close(TAKE_FD(ret->fd));
 	if (result != -ESTALE)
 		return result;
 	/* It was removed on another machine while it was looked at; link(2) will

@@ -82,7 +82,7 @@ enum nfslock_verdict {
 /* What has the name of a lock's file. */
 struct nfslock_look {
 	bool exists;
-	int fd; /* for reading; -1: it cannot be opened */
+	int fd; /* while it is looked at; -1: not open */
 	struct nfslock_key key;
 	bool is_first_version; /* create's: another name of it is NAME itself */
 	char *text;            /* what it says; NULL: not read */
