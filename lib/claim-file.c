@@ -176,6 +176,17 @@ int claim_seize(int dir_fd, const char *claim_name, const char *right, dev_t dev
 	return error == -ESTALE ? -ENOENT : error;
 }
 
+/* -ESTALE of a server may mean that the name is gone, or that it does not know the
+ * folder any more, and everything is as it was. */
+static int unlink_lock(int dir_fd, const char *lock_name, dev_t device, ino_t inode)
+{
+	if (unlinkat(dir_fd, lock_name, 0) == 0 || errno == ENOENT)
+		return 0;
+	if (errno != ESTALE)
+		return -errno;
+	return claim_is_at(dir_fd, lock_name, device, inode) == 0 ? 0 : -EIO;
+}
+
 /* Each name of it counts, and nobody else makes any. */
 static int is_lock(int dir_fd, const struct claim *claim, const char *lock_name)
 {
@@ -193,14 +204,15 @@ int claim_release(int dir_fd, struct claim *claim, const char *lock_name, const 
 	if (result < 0)
 		return result;
 	result = is_lock(dir_fd, claim, lock_name);
-	if (result == 1 && unlinkat(dir_fd, lock_name, 0) < 0 && errno != ENOENT)
-		result = -errno;
+	bool is_ours = result == 1;
+	if (is_ours)
+		result = unlink_lock(dir_fd, lock_name, claim->device, claim->inode);
 	if (result < 0) {
 		(void)renameat(dir_fd, next, dir_fd, claim->name);
 		return result;
 	}
 	strcpy(claim->name, next);
-	return result == 1 ? 0 : -ESTALE;
+	return is_ours ? 0 : -ESTALE;
 }
 
 int claim_unlock(int dir_fd, const char *lock_name, const char *claim_name, const char *right,
@@ -208,12 +220,13 @@ int claim_unlock(int dir_fd, const char *lock_name, const char *claim_name, cons
 {
 	int result = claim_is_at(dir_fd, lock_name, device, inode);
 
-	if (result == 1 && unlinkat(dir_fd, lock_name, 0) < 0 && errno != ENOENT)
-		result = -errno;
+	bool is_there = result == 1;
+	if (is_there)
+		result = unlink_lock(dir_fd, lock_name, device, inode);
 	if (result < 0) {
 		(void)renameat(dir_fd, right, dir_fd, claim_name);
 		return result;
 	}
 	unlinkat(dir_fd, right, 0);
-	return result == 1 ? 0 : -ESTALE;
+	return is_there ? 0 : -ESTALE;
 }

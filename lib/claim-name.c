@@ -83,14 +83,15 @@ void claim_owner_draw(struct claim_owner *ret, const struct relock_on_behalf *on
 	const struct self *self = process_self();
 	bool is_kept = on_behalf && on_behalf->keeper_pid;
 
+	*ret = (struct claim_owner){
+		.pid = is_kept ? on_behalf->keeper_pid : self->pid,
+		.start_time = is_kept ? on_behalf->keeper_start_time : self->start_time,
+		.is_known = true,
+		.machine = own_machine(),
+		.boot = own_boot(),
+		.pid_namespace = self->pid_namespace,
+	};
 	snprintf(ret->host, sizeof ret->host, "%s", host_name_full());
-	ret->pid = is_kept ? on_behalf->keeper_pid : self->pid;
-	ret->start_time = is_kept ? on_behalf->keeper_start_time : self->start_time;
-	ret->is_known = true;
-	ret->machine = own_machine();
-	ret->boot = own_boot();
-	ret->pid_namespace = self->pid_namespace;
-	ret->turn = 0;
 	if (getrandom(&ret->number, sizeof ret->number, GRND_NONBLOCK) < 0)
 		ret->number = (uint64_t)clock_now(CLOCK_MONOTONIC) * 0x9e3779b97f4a7c15 ^
 			      (uint64_t)self->pid << 32 ^ (uint64_t)(uintptr_t)ret;

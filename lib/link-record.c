@@ -162,6 +162,12 @@ static int write_image(int fd, struct slot *image)
 
 static int draw(struct link_lock *lock, const struct grant *grant)
 {
+	bool plain = !grant->info_length && !grant->command && !grant->on_behalf;
+
+	if (plain && lock->plain && lock->image) {
+		memset(&lock->image->end, 0, sizeof lock->image->end);
+		return 0;
+	}
 	struct slot *image = realloc(lock->image, SLOT_INFO_OFFSET + grant->info_length);
 
 	if (!image)
@@ -174,6 +180,7 @@ static int draw(struct link_lock *lock, const struct grant *grant)
 	lock_record_describe(&image->record, grant, geteuid());
 	if (grant->info_length)
 		memcpy(image->info, grant->info, grant->info_length);
+	lock->plain = plain;
 	return 0;
 }
 
@@ -270,6 +277,7 @@ static int take_up(relock_lock *relock, const struct grant *grant, uint64_t old_
 	set_until(&found->record, lasts_from_now(lock->term.lifetime));
 	memcpy(image, found, SLOT_INFO_OFFSET + found->record.info_length);
 	memset(&image->end, 0, sizeof image->end);
+	lock->plain = false;
 	return write_image(fd, image);
 }
 
@@ -295,6 +303,7 @@ static int set_info(struct link_lock *lock, int fd, const void *info, size_t len
 	}
 	struct slot *old = lock->image;
 	lock->image = TAKE_POINTER(image);
+	lock->plain = false;
 	free(old);
 	return 0;
 }

@@ -178,7 +178,7 @@ void link_refresh_in_child(void)
 	is_running = false;
 	pthread_cond_init(&idle, NULL);
 	init_changed();
-	/* Taken by the thread that this one is a copy of. */
+	/* Taken by link_refresh_before_fork(), in the thread that this one is a copy of. */
 	pthread_mutex_unlock(&mutex);
 }
 

@@ -69,6 +69,7 @@ struct link_lock {
 	struct link_observation observation;
 	bool recorded; /* the present hold has a record */
 	bool ended;    /* which says already how it ends */
+	bool plain;    /* the image is that of a request without any particulars */
 	int record_fd; /* of the last record, where files can be kept open; else -1 */
 	struct slot *image;
 	struct link_refreshed refreshed;

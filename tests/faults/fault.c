@@ -20,7 +20,7 @@
  * that lives. */
 static const struct {
 	const char *name;
-	int errors[8];
+	int errors[10];
 } calls[FAULT_CALLS] = {
 	[FAULT_OPENAT] = {"openat", {EMFILE, EACCES, EROFS, ENOSPC, ENOMEM, EIO}},
 	[FAULT_OPEN] = {"open", {EMFILE, EACCES, ENOMEM}},
@@ -40,10 +40,13 @@ static const struct {
 	[FAULT_PREAD] = {"pread", {EIO, EINTR}},
 	[FAULT_PWRITE] = {"pwrite", {ENOSPC, EIO, EDQUOT, EINTR, FAULT_SHORT_WRITE}},
 	[FAULT_READ] = {"read", {EIO, EINTR}},
-	[FAULT_LINKAT] = {"linkat", {ENOENT, EPERM, ENOSPC, EMLINK}},
+	[FAULT_WRITE] = {"write", {ENOSPC, EDQUOT, EIO, EINTR, EROFS}},
+	[FAULT_FUTIMENS] = {"futimens", {EIO, EROFS, EPERM, ESTALE}},
+	[FAULT_LINKAT] = {"linkat",
+			  {ENOENT, EPERM, ENOSPC, EMLINK, EDQUOT, EIO, ESTALE, FAULT_LOST_REPLY}},
 	[FAULT_FCHMOD] = {"fchmod", {EPERM, EROFS}},
-	[FAULT_UNLINKAT] = {"unlinkat", {EPERM, EROFS}},
-	[FAULT_RENAMEAT] = {"renameat", {ENOSPC, EPERM}},
+	[FAULT_UNLINKAT] = {"unlinkat", {EPERM, EROFS, EIO, ESTALE}},
+	[FAULT_RENAMEAT] = {"renameat", {ENOSPC, EPERM, EROFS, EIO, EDQUOT, FAULT_LOST_REPLY}},
 	[FAULT_UTIMENSAT] = {"utimensat", {EPERM}},
 	[FAULT_OPENDIR] = {"opendir", {EMFILE, EACCES, ENOENT}},
 	[FAULT_FDOPENDIR] = {"fdopendir", {ENOMEM}},
@@ -132,13 +135,10 @@ WRAP(FAULT_FSTATFS, -1, int, fstatfs64, (int fd, struct statfs *ret), (fd, ret))
 WRAP(FAULT_PREAD, -1, ssize_t, pread64, (int fd, void *to, size_t size, off_t at),
      (fd, to, size, at))
 WRAP(FAULT_READ, -1, ssize_t, read, (int fd, void *to, size_t size), (fd, to, size))
-WRAP(FAULT_LINKAT, -1, int, linkat,
-     (int from, const char *old_path, int to, const char *new_path, int flags),
-     (from, old_path, to, new_path, flags))
 WRAP(FAULT_FCHMOD, -1, int, fchmod, (int fd, mode_t mode), (fd, mode))
 WRAP(FAULT_UNLINKAT, -1, int, unlinkat, (int fd, const char *path, int flags), (fd, path, flags))
-WRAP(FAULT_RENAMEAT, -1, int, renameat,
-     (int from, const char *old_path, int to, const char *new_path), (from, old_path, to, new_path))
+WRAP(FAULT_WRITE, -1, ssize_t, write, (int fd, const void *from, size_t size), (fd, from, size))
+WRAP(FAULT_FUTIMENS, -1, int, futimens, (int fd, const struct timespec *times), (fd, times))
 WRAP(FAULT_UTIMENSAT, -1, int, utimensat,
      (int fd, const char *path, const struct timespec *times, int flags), (fd, path, times, flags))
 WRAP(FAULT_OPENDIR, NULL, DIR *, opendir, (const char *path), (path))
@@ -162,6 +162,32 @@ WRAP(FAULT_INOTIFY_ADD, -1, int, inotify_add_watch, (int fd, const char *path, u
      (fd, path, mask))
 WRAP(FAULT_GETRANDOM, -1, ssize_t, getrandom, (void *to, size_t size, unsigned flags),
      (to, size, flags))
+
+int __real_linkat(int from, const char *old_path, int to, const char *new_path, int flags);
+int __wrap_linkat(int from, const char *old_path, int to, const char *new_path, int flags);
+int __wrap_linkat(int from, const char *old_path, int to, const char *new_path, int flags)
+{
+	if (!is_due(FAULT_LINKAT))
+		return __real_linkat(from, old_path, to, new_path, flags);
+	if (armed_error == FAULT_LOST_REPLY) {
+		(void)__real_linkat(from, old_path, to, new_path, flags);
+		errno = EEXIST;
+	}
+	return -1;
+}
+
+int __real_renameat(int from, const char *old_path, int to, const char *new_path);
+int __wrap_renameat(int from, const char *old_path, int to, const char *new_path);
+int __wrap_renameat(int from, const char *old_path, int to, const char *new_path)
+{
+	if (!is_due(FAULT_RENAMEAT))
+		return __real_renameat(from, old_path, to, new_path);
+	if (armed_error == FAULT_LOST_REPLY) {
+		(void)__real_renameat(from, old_path, to, new_path);
+		errno = ENOENT;
+	}
+	return -1;
+}
 
 ssize_t __real_pwrite64(int fd, const void *from, size_t size, off_t at);
 ssize_t __wrap_pwrite64(int fd, const void *from, size_t size, off_t at);

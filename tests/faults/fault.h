@@ -31,6 +31,8 @@ enum fault_call {
 	FAULT_PREAD,
 	FAULT_PWRITE,
 	FAULT_READ,
+	FAULT_WRITE,
+	FAULT_FUTIMENS,
 	FAULT_LINKAT,
 	FAULT_FCHMOD,
 	FAULT_UNLINKAT,
@@ -58,6 +60,9 @@ enum fault_call {
 
 /* A write that stops in the middle instead of failing. */
 #define FAULT_SHORT_WRITE (-1)
+/* linkat and renameat: it is done, but the reply was lost, and what repeated the
+ * request found EEXIST or ENOENT. */
+#define FAULT_LOST_REPLY (-2)
 
 const char *fault_name(enum fault_call call);
 /* The errors to try, ended by 0. */

@@ -20,6 +20,7 @@
 
 #include "claim-name.h"
 #include "host-name.h"
+#include "link-store.h"
 
 static int64_t now(void)
 {
@@ -83,6 +84,17 @@ static void assert_held(const struct fixture *fixture, const char *expected_stat
 {
 	assert_string_equal(state_of(fixture, "demo", "state"), expected_state);
 	assert_int_equal(try_elsewhere(fixture, "demo"), -EAGAIN);
+}
+
+static int count_files(const struct fixture *fixture)
+{
+	DIR *dir = opendir(fixture->folder);
+	int count = 0;
+
+	for (struct dirent *entry; (entry = readdir(dir));)
+		count += strchr(entry->d_name, '|') != NULL;
+	closedir(dir);
+	return count;
 }
 
 /* What it cannot do */
@@ -204,6 +216,65 @@ static void a_clock_that_is_behind_makes_a_dead_holders_lock_no_older(void **sta
 	set_expiry(*state, 3600);
 	peer_kill(&peer);
 	assert_int_equal(try_elsewhere(*state, "demo"), 0);
+}
+
+/*
+ * flufl.lock's holder may run here, so that it, the file system and we go by the
+ * same clock, which may have been set: what it set to last two seconds must have
+ * been seen for two seconds.
+ */
+static void a_clock_that_is_ahead_breaks_flufls_lock_only_when_it_was_seen_so_long(void **state)
+{
+	const struct fixture *fixture = *state;
+	const struct link_store *store = link_store_of(fixture->store);
+	const int64_t expired = (time(NULL) - 3600) * RELOCK_SECOND;
+	struct link_look look = {
+		.exists = true,
+		.inode = 7,
+		.expires = expired,
+		.set = expired - 2 * RELOCK_SECOND,
+		.life = CLAIM_SEEN,
+	};
+	relock_lock *lock = handle(fixture, "demo");
+	struct link_observation *seen = &link_lock_of(lock)->observation;
+	int64_t look_at = 0;
+
+	assert_int_equal(link_judge(lock, store, "demo", &look, &look_at), LINK_HELD);
+	assert_in_range(look_at - now(), RELOCK_SECOND, 2 * RELOCK_SECOND);
+	seen->since -= 2 * RELOCK_SECOND;
+	assert_int_equal(link_judge(lock, store, "demo", &look, &look_at), LINK_EXPIRED);
+	/* Refreshed, or another's: it begins anew. */
+	look.expires++;
+	assert_int_equal(link_judge(lock, store, "demo", &look, &look_at), LINK_HELD);
+	seen->since -= 2 * RELOCK_SECOND;
+	look.inode++;
+	assert_int_equal(link_judge(lock, store, "demo", &look, &look_at), LINK_HELD);
+	/* One that nobody can be here to hold is not waited for. */
+	look.life = CLAIM_UNFOUND;
+	assert_int_equal(link_judge(lock, store, "demo", &look, &look_at), LINK_EXPIRED);
+	relock_lock_close(lock);
+}
+
+/* Of a file system that others see, the clock is asked, too. */
+static void a_server_says_what_time_it_is(void **state)
+{
+	const struct fixture *fixture = *state;
+	struct link_store *store = link_store_of(fixture->store);
+	struct link_look look = {
+		.exists = true,
+		.expires = (time(NULL) - 11) * RELOCK_SECOND,
+		.life = CLAIM_UNSEEN,
+	};
+	relock_lock *lock = handle(fixture, "demo");
+	int64_t look_at = 0;
+
+	store->is_local = false;
+	assert_int_equal(link_judge(lock, store, "demo", &look, &look_at), LINK_EXPIRED);
+	assert_int_equal(count_files(fixture), 0);
+	/* Nothing is polled but what others see: woken all the same. */
+	assert_int_equal(try_lock(lock), 0);
+	assert_int_equal(relock_release(lock), 0);
+	relock_lock_close(lock);
 }
 
 /* It had its time, and did not refresh it. */
@@ -478,17 +549,6 @@ static void a_lock_is_not_taken_over_from_who_is_removing_it(void **state)
 	assert_non_null(strstr(relock_error_message(), to));
 }
 
-static int count_files(const struct fixture *fixture)
-{
-	DIR *dir = opendir(fixture->folder);
-	int count = 0;
-
-	for (struct dirent *entry; (entry = readdir(dir));)
-		count += strchr(entry->d_name, '|') != NULL;
-	closedir(dir);
-	return count;
-}
-
 static void claims_of_the_dead_are_removed(void **state)
 {
 	const struct fixture *fixture = *state;
@@ -607,6 +667,8 @@ int main(void)
 		test_link(programs_from_before_lifetimes_are_served),
 		test_link(a_clock_that_is_ahead_breaks_no_living_hold),
 		test_link(a_clock_that_is_behind_makes_a_dead_holders_lock_no_older),
+		test_link(a_clock_that_is_ahead_breaks_flufls_lock_only_when_it_was_seen_so_long),
+		test_link(a_server_says_what_time_it_is),
 		test_link(an_expired_lock_is_broken_though_its_owner_lives),
 		test_link(another_pid_namespace_is_not_tested),
 		test_link(another_machine_of_the_same_name_is_not_tested),
