@@ -133,15 +133,20 @@ int claim_is_at(int dir_fd, const char *name, dev_t device, ino_t inode)
 	return status.st_dev == device && status.st_ino == inode;
 }
 
-/* An open asks the server; what is known of an open file may be old (nfs(5),
- * "Data and metadata coherence"). */
-static bool has_two_names(int dir_fd, const struct claim *claim)
+/*
+ * An open asks the server; what is known of an open file may be old (nfs(5), "Data
+ * and metadata coherence").  The count alone is not enough: a client that has just
+ * removed the lock's name, for the hold before, may go on saying that there are two
+ * for a while, and then a lock that somebody else has would be taken for ours (seen
+ * on NFS version 3 with Linux 6.1).
+ */
+static bool has_two_names(int dir_fd, const struct claim *claim, const char *lock_name)
 {
-	CLEANUP_CLOSE int fd = openat(dir_fd, claim->name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	CLEANUP_CLOSE int fd = openat(dir_fd, lock_name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	struct stat status;
 
-	return fd >= 0 && fstat(fd, &status) == 0 && status.st_ino == claim->inode &&
-	       status.st_nlink == 2;
+	return fd >= 0 && fstat(fd, &status) == 0 && status.st_dev == claim->device &&
+	       status.st_ino == claim->inode && status.st_nlink == 2;
 }
 
 int claim_link(int dir_fd, const struct claim *claim, const char *lock_name)
@@ -149,7 +154,7 @@ int claim_link(int dir_fd, const struct claim *claim, const char *lock_name)
 	if (linkat(dir_fd, claim->name, dir_fd, lock_name, 0) == 0)
 		return 0;
 	int error = -errno;
-	return has_two_names(dir_fd, claim) ? 0 : error;
+	return has_two_names(dir_fd, claim, lock_name) ? 0 : error;
 }
 
 void claim_remove(int dir_fd, struct claim *claim)

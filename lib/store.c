@@ -15,10 +15,7 @@
 #include "message.h"
 
 static const struct store_operations *const schemes[] = {
-	&store_ofd,
-	&store_flock,
-	&store_sem,
-	&store_link,
+	&store_ofd, &store_flock, &store_sem, &store_link, &store_nfslock,
 };
 
 enum { SCHEME_COUNT = sizeof schemes / sizeof *schemes };

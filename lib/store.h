@@ -121,7 +121,7 @@ struct relock_lock {
 	_Alignas(max_align_t) unsigned char private[];
 };
 
-extern const struct store_operations store_ofd, store_flock, store_link, store_sem;
+extern const struct store_operations store_ofd, store_flock, store_link, store_nfslock, store_sem;
 
 /* relock_store_open(), and the same for a folder that the user named. */
 int store_open(relock_store **ret, const char *url, bool any_folder);

@@ -75,7 +75,7 @@ _relock() {
 	done
 
 	if [[ $previous == --store ]]; then
-		_relock_words 'ofd: flock: link: sem:'
+		_relock_words 'ofd: flock: link: nfslock: sem:'
 		return
 	fi
 	if [[ -z $command ]]; then

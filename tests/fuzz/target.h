@@ -22,3 +22,5 @@ void fuzz_operations(const uint8_t *bytes, size_t size);
 void fuzz_claim(const uint8_t *bytes, size_t size);
 /* A policy of the shim's, and a path. */
 void fuzz_policy(const uint8_t *bytes, size_t size);
+/* A lock file of Core_unix's Lock_file.Nfs. */
+void fuzz_nfslock(const uint8_t *bytes, size_t size);

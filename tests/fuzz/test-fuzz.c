@@ -177,6 +177,7 @@ int main(void)
 	static const struct fuzzing lock_file = {fuzz_lock_file, "slot", 2000, 2 * 4608};
 	static const struct fuzzing requests = {fuzz_operations, "operations", 1000, 80};
 	static const struct fuzzing claim = {fuzz_claim, "claim", 20000, 120};
+	static const struct fuzzing nfslock = {fuzz_nfslock, "nfslock", 20000, 80};
 	static const struct fuzzing policy = {fuzz_policy, "policy", 20000, 80};
 	const struct CMUnitTest tests[] = {
 		{"lock lines", survives, NULL, NULL, (void *)&lock_line},
@@ -185,6 +186,7 @@ int main(void)
 		{"lock files", survives, NULL, NULL, (void *)&lock_file},
 		{"requests", survives, NULL, NULL, (void *)&requests},
 		{"claims", survives, NULL, NULL, (void *)&claim},
+		{"files of Core_unix", survives, NULL, NULL, (void *)&nfslock},
 		{"policies", survives, NULL, NULL, (void *)&policy},
 	};
 

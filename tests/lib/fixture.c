@@ -55,6 +55,11 @@ int fixture_teardown_sem(void **state)
 	return 0;
 }
 
+int fixture_setup_nfslock(void **state)
+{
+	return setup(state, "nfslock");
+}
+
 int fixture_setup_link(void **state)
 {
 	return setup(state, "link");
@@ -177,7 +182,7 @@ long wait_syscall(const struct fixture *fixture)
 {
 	if (strncmp(fixture->url, "sem:", 4) == 0)
 		return SYS_futex;
-	if (strncmp(fixture->url, "link:", 5) == 0)
+	if (strncmp(fixture->url, "link:", 5) == 0 || strncmp(fixture->url, "nfslock:", 8) == 0)
 		return SYS_ppoll;
 	return strncmp(fixture->url, "ofd:", 4) == 0 ? SYS_fcntl : SYS_flock;
 }

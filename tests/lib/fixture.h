@@ -24,15 +24,17 @@ struct fixture {
 /* cmocka setup and teardown: *state is a struct fixture. */
 int fixture_setup_ofd(void **state);
 int fixture_setup_flock(void **state);
+int fixture_setup_nfslock(void **state);
 int fixture_setup_link(void **state);
 int fixture_teardown(void **state);
 /* In a /dev/shm of the test's own; `folder` is that. */
 int fixture_setup_sem(void **state);
 int fixture_teardown_sem(void **state);
 
-#define test_ofd(f)   cmocka_unit_test_setup_teardown(f, fixture_setup_ofd, fixture_teardown)
-#define test_flock(f) cmocka_unit_test_setup_teardown(f, fixture_setup_flock, fixture_teardown)
-#define test_link(f)  cmocka_unit_test_setup_teardown(f, fixture_setup_link, fixture_teardown)
+#define test_ofd(f)     cmocka_unit_test_setup_teardown(f, fixture_setup_ofd, fixture_teardown)
+#define test_flock(f)   cmocka_unit_test_setup_teardown(f, fixture_setup_flock, fixture_teardown)
+#define test_link(f)    cmocka_unit_test_setup_teardown(f, fixture_setup_link, fixture_teardown)
+#define test_nfslock(f) cmocka_unit_test_setup_teardown(f, fixture_setup_nfslock, fixture_teardown)
 
 #define test_sem(f) cmocka_unit_test_setup_teardown(f, fixture_setup_sem, fixture_teardown_sem)
 

@@ -444,6 +444,10 @@ int main(void)
 		test_link(release_of_a_broken_lock_is_estale),
 		test_link(break_of_a_free_lock_is_enoent),
 		test_link(unget_of_another_hold_is_eperm),
+		test_nfslock(break_frees_the_lock_of_a_live_holder),
+		test_nfslock(release_of_a_broken_lock_is_estale),
+		test_nfslock(break_of_a_free_lock_is_enoent),
+		test_nfslock(unget_of_another_hold_is_eperm),
 	};
 
 	return cmocka_run_group_tests_name("break", tests, NULL, NULL);

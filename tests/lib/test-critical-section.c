@@ -135,6 +135,11 @@ int main(void)
 		test_link(by_cancellation),
 		test_link(lock_broken_meanwhile),
 		test_link(lock_not_to_be_had),
+		test_nfslock(by_return),
+		test_nfslock(by_pthread_exit),
+		test_nfslock(by_cancellation),
+		test_nfslock(lock_broken_meanwhile),
+		test_nfslock(lock_not_to_be_had),
 	};
 
 	return cmocka_run_group_tests_name("critical section", tests, NULL, NULL);

@@ -345,9 +345,13 @@ int main(void)
 		test_link(child_holds_nothing),
 		test_link(every_descriptor_is_close_on_exec),
 		test_link(child_is_a_holder_of_its_own),
+		test_nfslock(child_holds_nothing),
+		test_nfslock(every_descriptor_is_close_on_exec),
+		test_nfslock(child_is_a_holder_of_its_own),
 #ifndef __SANITIZE_ADDRESS__ /* whose malloc is not made for the child of threads (gcc 12) */
 		BOTH(fork_amid_other_threads),
 		test_link(fork_amid_other_threads),
+		test_nfslock(fork_amid_other_threads),
 		BOTH(child_gets_no_descriptor_of_a_lock_file),
 #endif
 		BOTH(child_is_a_holder_of_its_own),

@@ -770,6 +770,19 @@ int main(void)
 		test_link(timeout_beyond_the_clock_waits_for_ever),
 		test_link(threads_exclude_each_other),
 		test_link(log_tells_what_it_does),
+		test_nfslock(names_do_not_touch_each_other),
+		test_nfslock(acquire_again_is_ealready_or_fine),
+		test_nfslock(release_says_which_it_was),
+		test_nfslock(close_releases),
+		test_nfslock(killed_holder_frees_at_once),
+		test_nfslock(info_is_shown_and_kept_as_history),
+		test_nfslock(info_has_4096_bytes_and_not_one_more),
+		test_nfslock(info_is_shown_escaped),
+		test_nfslock(status_names_the_holder),
+		test_nfslock(unknown_name_is_free),
+		test_nfslock(timeout_beyond_the_clock_waits_for_ever),
+		test_nfslock(threads_exclude_each_other),
+		test_nfslock(log_tells_what_it_does),
 	};
 
 	return cmocka_run_group_tests_name("lock", tests, NULL, NULL);

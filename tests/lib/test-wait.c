@@ -467,6 +467,12 @@ int main(void)
 		test_link(timed_wait_costs_no_cpu),
 		test_link(grant_at_the_deadline_is_kept_or_given_back),
 		test_link(wait_is_a_cancellation_point),
+		test_nfslock(release_wakes_the_waiter),
+		test_nfslock(release_wakes_the_timed_waiter),
+		test_nfslock(timed_wait_ends_within_10_ms_of_its_deadline),
+		test_nfslock(timed_wait_costs_no_cpu),
+		test_nfslock(grant_at_the_deadline_is_kept_or_given_back),
+		test_nfslock(wait_is_a_cancellation_point),
 	};
 
 	return cmocka_run_group_tests_name("wait", tests, NULL, NULL);

@@ -66,6 +66,8 @@ extern const struct oracle_driver driver_relock, driver_relock_exclusive;
 /* OFD and flock(2) locks on the files of a store, by bare system calls; at
  * once and for ever only. */
 extern const struct oracle_driver driver_bare_ofd, driver_bare_flock;
+/* As Core_unix's Lock_file.Nfs. */
+extern const struct oracle_driver driver_core_unix_v1, driver_core_unix_v2;
 
 /* librelock on the store "sem:", and bare sem_open(3), sem_timedwait(3) and
  * sem_post(3) with the text, as resourcelock has it: whoever is killed with that
