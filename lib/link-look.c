@@ -33,6 +33,7 @@
 #include "link-store.h"
 #include "message.h"
 #include "process.h"
+#include "read-all.h"
 #include "status.h"
 
 enum { CONTENT_MAX = PATH_MAX + 16 };
@@ -85,16 +86,9 @@ static int read_content(int fd, const char *name, struct link_look *ret)
 	char content[CONTENT_MAX + 1];
 	size_t length = 0;
 
-	while (length < sizeof content) {
-		ssize_t part = read(fd, content + length, sizeof content - length);
-		if (part < 0 && errno == EINTR)
-			continue;
-		if (part < 0)
-			return -errno;
-		if (part == 0)
-			break;
-		length += (size_t)part;
-	}
+	int result = read_all(fd, content, sizeof content, &length);
+	if (result < 0)
+		return result;
 	if (!claim_content_read(content, length, name, ret->claim, &ret->owner)) {
 		ret->trouble = "not a lock file of relock's or flufl.lock's";
 		return 0;

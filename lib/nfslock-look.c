@@ -41,6 +41,7 @@
 #include "message.h"
 #include "nfslock.h"
 #include "process.h"
+#include "read-all.h"
 
 /* A message of 4,096 bytes, quoted, and the rest. */
 enum { TEXT_MAX = 32768 };
@@ -108,16 +109,9 @@ static int read_text(struct nfslock_look *look)
 
 	if (!text)
 		return -ENOMEM;
-	while (length < TEXT_MAX) {
-		ssize_t part = pread(look->fd, text + length, TEXT_MAX - length, (off_t)length);
-		if (part < 0 && errno == EINTR)
-			continue;
-		if (part < 0)
-			return -errno;
-		if (part == 0)
-			break;
-		length += (size_t)part;
-	}
+	int result = read_all(look->fd, text, TEXT_MAX, &length);
+	if (result < 0)
+		return result;
 	look->text = TAKE_POINTER(text);
 	look->length = length;
 	return 0;

@@ -13,6 +13,7 @@
 
 #include "cleanup.h"
 #include "clock.h"
+#include "read-all.h"
 
 static struct self self;
 static atomic_bool self_known;
@@ -28,16 +29,9 @@ ssize_t proc_read(const char *path, char *buffer, size_t size)
 			return -errno;
 		return access("/proc/self", F_OK) < 0 ? -ENOSYS : -ESRCH;
 	}
-	while (length < size - 1) {
-		ssize_t part = read(fd, buffer + length, size - 1 - length);
-		if (part < 0 && errno == EINTR)
-			continue;
-		if (part < 0)
-			return -errno;
-		if (part == 0)
-			break;
-		length += (size_t)part;
-	}
+	int result = read_all(fd, buffer, size - 1, &length);
+	if (result < 0)
+		return result;
 	buffer[length] = '\0';
 	return (ssize_t)length;
 }

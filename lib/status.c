@@ -182,6 +182,22 @@ void relock_status_free(struct relock_status *status)
 	free(status);
 }
 
+/* By itself, or for somebody else.  A store that has a better proof has said so. */
+static bool is_held_here(const struct relock_status *status)
+{
+	const struct self *self = process_self();
+
+	for (size_t i = 0; i < status->holder_count; i++) {
+		const struct relock_holder *holder = &status->holders[i];
+		bool is_of_this_host = holder->host && strcmp(holder->host, self->host) == 0;
+		if (is_of_this_host &&
+		    (holder->via_pid == self->pid ||
+		     (holder->pid == self->pid && holder->start_time == self->start_time)))
+			return true;
+	}
+	return false;
+}
+
 static int look(relock_store *store, const char *name, struct snapshot *snapshot,
 		struct relock_status **ret)
 {
@@ -199,6 +215,7 @@ static int look(relock_store *store, const char *name, struct snapshot *snapshot
 		relock_status_free(status);
 		return result;
 	}
+	status->ours = status->ours || is_held_here(status);
 	*ret = status;
 	return 0;
 }

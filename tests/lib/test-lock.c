@@ -315,6 +315,32 @@ static void status_names_the_holder(void **state)
 	relock_lock_close(lock);
 }
 
+static void check_ours(relock_lock *lock, int expected)
+{
+	struct relock_status *status = NULL;
+
+	assert_int_equal(relock_lock_status(lock, &status), 0);
+	assert_int_equal(status->state, RELOCK_HELD);
+	assert_int_equal(status->ours, expected);
+	relock_status_free(status);
+}
+
+static void status_tells_whether_it_is_ours(void **state)
+{
+	struct holding holding = {*state, "demo", RELOCK_EXCLUSIVE};
+	relock_lock *lock = handle(*state, "demo"), *other = handle(*state, "demo");
+
+	assert_int_equal(try_lock(lock), 0);
+	check_ours(other, 1);
+	assert_int_equal(relock_release(lock), 0);
+	struct peer peer = peer_start(hold_until_told, &holding);
+	assert_int_equal(peer_hear(&peer), 1);
+	check_ours(other, 0);
+	peer_kill(&peer);
+	relock_lock_close(other);
+	relock_lock_close(lock);
+}
+
 static void status_names_every_shared_holder(void **state)
 {
 	struct holding holding = {*state, "demo", RELOCK_SHARED};
@@ -721,6 +747,10 @@ int main(void)
 		BOTH(token_grows_across_crashes_and_shared_holds),
 		BOTH(token_ahead_of_the_clock_goes_on_by_one),
 		BOTH(status_names_the_holder),
+		BOTH(status_tells_whether_it_is_ours),
+		test_sem(status_tells_whether_it_is_ours),
+		test_link(status_tells_whether_it_is_ours),
+		test_nfslock(status_tells_whether_it_is_ours),
 		BOTH(status_names_every_shared_holder),
 		BOTH(status_names_the_waiters),
 		BOTH(recycled_pid_is_never_the_holder),

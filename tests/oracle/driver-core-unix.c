@@ -270,6 +270,7 @@ static int take(const struct core_lock *lock, const struct oracle_wish *wish)
 			return result;
 		if (now() > deadline)
 			return -ETIMEDOUT;
+		/* As Core_unix waits. */
 		struct timespec pause = {.tv_nsec = 100000 + rounds++ % 29 * 100000};
 		nanosleep(&pause, NULL);
 	}
