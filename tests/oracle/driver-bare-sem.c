@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,9 @@
 #include "driver.h"
 
 enum { TEXT_SIZE = 4096 };
+
+/* libc keeps a tree of what is open, under a lock that ThreadSanitizer does not see. */
+static pthread_mutex_t opening = PTHREAD_MUTEX_INITIALIZER;
 
 struct bare_sem {
 	sem_t *semaphore;
@@ -54,7 +58,9 @@ static int open_handle(void **ret, void *store, const char *name)
 
 	if (!bare)
 		return -ENOMEM;
+	pthread_mutex_lock(&opening);
 	bare->semaphore = sem_open(name, O_CREAT, 0600, 1);
+	pthread_mutex_unlock(&opening);
 	bare->text = map_text(name);
 	if (bare->semaphore == SEM_FAILED || !bare->text) {
 		int error = -errno;
@@ -79,7 +85,9 @@ static void close_handle(void *handle)
 
 	if (bare->held)
 		release(bare);
+	pthread_mutex_lock(&opening);
 	sem_close(bare->semaphore);
+	pthread_mutex_unlock(&opening);
 	munmap(bare->text, TEXT_SIZE);
 	free(bare);
 }
