@@ -8,7 +8,7 @@
  *
  * Who has locked which byte is only kept where more than one open of the
  * program has locked anything; until then `sole` is the id of the one, and a
- * lock changes nothing in here.
+ * lock changes nothing in here but, while it is under way, `users`.
  *
  * Fields marked atomic are read without any lock, and everything but `users` is
  * written inside the gate.  A record that was given back stays readable (pool.h).

@@ -7,8 +7,9 @@
  * The way of a lock.  The descriptor's tag leads to the record of its file;
  * one fstat(2) makes sure that it is that file still, for there are ways to
  * close a descriptor that the shim does not see; and the kernel gets the lock
- * for the shim's own description.  Nothing is written as long as one open of
- * the program has done all the locking: no mutex, no signal mask.  Afterwards
+ * for the shim's own description.  As long as one open of the program has done
+ * all the locking, nothing is written meanwhile but that a call is under way
+ * (calls.h): no mutex, no signal mask.  Afterwards
  * a look at what the lock was based on shows whether another thread has
  * changed it in between; then it is put right under the gate (gate.h), with
  * the kernel as witness of what is locked.

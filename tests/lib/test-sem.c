@@ -546,7 +546,7 @@ static void a_semaphore_replaced_meanwhile_is_found(void **state)
 	assert_int_equal(sem_unlink("demo"), 0);
 	sem_t *semaphore = semaphore_of("demo");
 	assert_int_equal(sem_wait(semaphore), 0);
-	/* Names are believed for a millisecond. */
+	/* Names are believed for a millisecond, and nothing tells when that is over. */
 	nanosleep(&trusted, NULL);
 	assert_int_equal(try_lock(lock), -EAGAIN);
 	assert_int_equal(sem_post(semaphore), 0);
