@@ -36,7 +36,10 @@
  * unlink nobody removes this lock but who has the right, so the lock's name leads
  * to the same file at the unlink as at the look.  If whoever has the right dies
  * in between, the right is taken from it by the same rename, from its name to the
- * next one's, once it is proven gone; while it is not, the lock stays.
+ * next one's, once it is proven gone; while it is not, the lock stays.  That holds
+ * for who breaks by force, too: from one that lives the right is never taken, since
+ * it would go on to unlink the lock of whoever comes next (the variant STEAL of the
+ * model).
  *
  * tests/model has both algorithms for spin(1): it finds the race in the
  * published one, and none in this.  (A program that removes locks by the
@@ -163,6 +166,15 @@ void claim_remove(int dir_fd, struct claim *claim)
 		return;
 	close(TAKE_FD(claim->fd));
 	unlinkat(dir_fd, claim->name, 0);
+}
+
+bool claim_await_removal(int64_t since)
+{
+	if (clock_now(CLOCK_MONOTONIC) - since >= CLAIM_REMOVAL_TIME)
+		return false;
+	struct timespec pause = clock_timespec(RELOCK_MILLISECOND);
+	clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+	return true;
 }
 
 int claim_seize(int dir_fd, const char *claim_name, const char *right, dev_t device, ino_t inode)

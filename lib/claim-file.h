@@ -62,6 +62,13 @@ void claim_remove(int dir_fd, struct claim *claim);
 int claim_seize(int dir_fd, const char *claim_name, const char *right, dev_t device, ino_t inode);
 
 /*
+ * A removal takes three system calls.  Pauses for somebody else's that was under way
+ * at `since` (CLOCK_MONOTONIC): true, look again; false, it has had its time.
+ */
+#define CLAIM_REMOVAL_TIME RELOCK_SECOND
+bool claim_await_removal(int64_t since);
+
+/*
  * With the right: removes the lock, then the right. -ESTALE if the lock's name
  * leads to another file, or nowhere: then nothing but the right is removed.
  * After another error the right is a claim file of the name `claim_name` again.

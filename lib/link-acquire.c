@@ -205,10 +205,10 @@ static int try_once(relock_lock *relock, const struct grant *grant, struct outlo
 						look.owner.start_time};
 		return -EAGAIN;
 	case LINK_GONE:
-		result = link_break(store, relock->name, &look, NULL, false);
+		result = link_break(store, relock->name, &look, NULL);
 		break;
 	case LINK_EXPIRED:
-		result = link_break(store, relock->name, &look, &by, false);
+		result = link_break(store, relock->name, &look, &by);
 		break;
 	case LINK_STUCK:
 		return link_stuck(store, relock->name, &look, -EAGAIN);

@@ -4,7 +4,9 @@
  *
  *	the claim file is there     it is renamed to a right of ours
  *	it has another name         somebody has the right, and the name says who: taken
- *	                            over only from one that is proven gone
+ *	                            over only from one that is proven gone; by force
+ *	                            also from one that cannot be seen from here, and
+ *	                            has had its time; never from one that lives
  *	nobody has                  the claim was removed by other means
  *
  * A lock that is broken because its lifetime is over may be refreshed at that very
@@ -14,8 +16,9 @@
  * for lost.
  *
  * Without a claim file there is no right that two could race for, so a person has
- * to break such a lock (unget --force): then the lock file itself is renamed, and
- * looked at, and put back if in that moment it was already the next one's.
+ * to break such a lock (unget --force): when none has been found for as long as a
+ * removal may take, the lock file itself is renamed, and looked at, and put back if
+ * in that moment it was already the next one's.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -60,9 +63,16 @@ static bool has_new_life(const struct link_store *store, const char *right,
 	return status.st_mtim.tv_sec * RELOCK_SECOND + status.st_mtim.tv_nsec > look->expires;
 }
 
+/* Whose will it is that a lock ends, beyond what its verdict allows. */
+enum force {
+	NOT_FORCED,
+	FORCED,    /* a person's */
+	INSISTENT, /* and who else is removing it, if anybody, has had the time */
+};
+
 /* Who has the right is in the middle of removing the lock, or died there. */
 static int take_over(const struct link_store *store, const char *name, const struct link_look *look,
-		     const char *right, bool is_forced)
+		     const char *right, enum force force)
 {
 	char other[NAME_MAX + 1];
 	struct claim_owner owner;
@@ -70,7 +80,8 @@ static int take_over(const struct link_store *store, const char *name, const str
 	int result = link_find_right(store, name, look, other, &owner);
 	if (result < 0)
 		return result;
-	if (!is_forced && claim_owner_life(&owner) != CLAIM_GONE)
+	enum claim_life life = claim_owner_life(&owner);
+	if (life == CLAIM_SEEN || (life != CLAIM_GONE && force != INSISTENT))
 		return failed(
 			-EAGAIN,
 			"%s: pid %d on %s has begun to remove the lock; if it is gone, remove "
@@ -111,39 +122,38 @@ static int break_without_claim(const struct link_store *store, const char *name,
 }
 
 static int seize(const struct link_store *store, const char *name, const struct link_look *look,
-		 const char *right, bool is_forced)
+		 const char *right, enum force force)
 {
 	int result = -ENOENT;
 
+	if (look->trouble)
+		return result;
 	/* What a lock file says may be anything: the claim must be its own. */
-	if (!look->trouble)
-		result = claim_is_at(store->dir_fd, look->claim, look->device, look->inode) == 1
-				 ? claim_seize(store->dir_fd, look->claim, right, look->device,
-					       look->inode)
-				 : take_over(store, name, look, right, is_forced);
-	return result;
+	if (claim_is_at(store->dir_fd, look->claim, look->device, look->inode) == 1)
+		result = claim_seize(store->dir_fd, look->claim, right, look->device, look->inode);
+	return result == -ENOENT ? take_over(store, name, look, right, force) : result;
 }
 
-int link_break(const struct link_store *store, const char *name, const struct link_look *look,
-	       const struct breaker *by, bool is_forced)
+static int break_by(const struct link_store *store, const char *name, const struct link_look *look,
+		    const struct breaker *by, enum force force)
 {
 	char right[NAME_MAX + 1];
 
 	int result = draw_right(right, name);
 	if (result < 0)
 		return result;
-	result = seize(store, name, look, right, is_forced);
+	result = seize(store, name, look, right, force);
 	if (result == -ENOENT) {
 		/* It may just have been released. */
 		if (claim_is_at(store->dir_fd, name, look->device, look->inode) != 1)
 			return 0;
-		if (!is_forced)
+		if (force == NOT_FORCED || (force == FORCED && !look->trouble))
 			return refuse_without_claim(store, name, look);
 		return break_without_claim(store, name, look, right);
 	}
 	if (result < 0)
 		return result == -EAGAIN ? result : refuse(store, name, result);
-	if (by && !is_forced && has_new_life(store, right, look)) {
+	if (by && force == NOT_FORCED && has_new_life(store, right, look)) {
 		(void)renameat(store->dir_fd, right, store->dir_fd, look->claim);
 		return -EAGAIN;
 	}
@@ -154,23 +164,51 @@ int link_break(const struct link_store *store, const char *name, const struct li
 		return refuse(store, name, result);
 	debug("%s: broke the lock of pid %d on %s: %s", name, (int)look->owner.pid,
 	      look->owner.host,
-	      is_forced ? "asked to"
-	      : by      ? "expired"
-			: "gone");
+	      force != NOT_FORCED ? "asked to"
+	      : by                ? "expired"
+				  : "gone");
 	if (!by)
 		link_tidy(store);
 	return 0;
 }
 
-int link_break_hold(relock_store *relock, const char *name, const struct breaker *by)
+int link_break(const struct link_store *store, const char *name, const struct link_look *look,
+	       const struct breaker *by)
 {
-	const struct link_store *store = link_store_of(relock);
+	return break_by(store, name, look, by, NOT_FORCED);
+}
+
+/* -EAGAIN: somebody else is removing it.  `first`: the hold that is to end; that of
+ * the first look. */
+static int break_once(const struct link_store *store, const char *name, const struct breaker *by,
+		      enum force force, struct link_look *first)
+{
 	struct link_look look;
 
 	int result = link_look(store, name, &look);
 	if (result < 0)
 		return result;
-	if (!look.exists)
+	if (!first->exists)
+		*first = look;
+	if (!first->exists)
 		return -ENOENT;
-	return link_break(store, name, &look, by, true);
+	if (!look.exists || look.inode != first->inode || strcmp(look.claim, first->claim) != 0)
+		return 0; /* ended, and perhaps another has begun */
+	return break_by(store, name, &look, by, force);
+}
+
+int link_break_hold(relock_store *relock, const char *name, const struct breaker *by)
+{
+	const struct link_store *store = link_store_of(relock);
+	int64_t began = clock_now(CLOCK_MONOTONIC);
+	struct link_look first = {0};
+	enum force force = FORCED;
+
+	int result = break_once(store, name, by, force, &first);
+	while (result == -EAGAIN && force != INSISTENT) {
+		if (!claim_await_removal(began))
+			force = INSISTENT;
+		result = break_once(store, name, by, force, &first);
+	}
+	return result;
 }

@@ -161,9 +161,10 @@ int link_fd(const relock_lock *lock);
 
 /* 0: it is not there any more; -EAGAIN: somebody else is about to see to it, or
  * it was refreshed.  `by`: who breaks it, NULL if it ends because its owner is
- * gone; `is_forced`: a person wants it, whatever the verdict. */
+ * gone. */
 int link_break(const struct link_store *store, const char *name, const struct link_look *look,
-	       const struct breaker *by, bool is_forced);
+	       const struct breaker *by);
+/* By a person's will, whatever the verdict. */
 int link_break_hold(relock_store *store, const char *name, const struct breaker *by);
 
 /* link-record.c: the file that other tools ignore. */

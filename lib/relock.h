@@ -563,6 +563,8 @@ char *relock_escape(const void *bytes, size_t length);
  * -ENOSYS  a kernel without pidfd_getfd(2) (before 5.6)
  * -EOPNOTSUPP  a legacy record lock, which only its process can give back
  * -ETIMEDOUT  who holds it on somebody's behalf did not give it back in 5 s
+ * -EAGAIN  `link:`, `nfslock:`: somebody else has begun to remove it, and has not
+ *          gone on for a second; the message says who, and which files to look at
  */
 int relock_break(relock_store *store, const char *name, struct relock_status **ret_broken);
 int relock_lock_break(relock_lock *lock, struct relock_status **ret_broken);

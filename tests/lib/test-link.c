@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -515,38 +516,104 @@ static void a_lock_file_that_names_anothers_claim_takes_nothing_away(void **stat
 
 /* What the dead have left */
 
+/* A hold of this owner, whose removal has begun; `right` is what says so. */
+static void plant_half_removed(const struct fixture *fixture, const struct claim_owner *owner,
+			       const struct claim_owner *remover, char right[400])
+{
+	char name[NAME_MAX + 1], claim[400];
+
+	plant(fixture, owner);
+	assert_int_equal(claim_name_write(name, "", "demo", owner), 0);
+	snprintf(claim, sizeof claim, "%s/%s", fixture->folder, name);
+	assert_int_equal(claim_name_write(name, ".", "demo", remover), 0);
+	snprintf(right, 400, "%s/%s", fixture->folder, name);
+	assert_int_equal(rename(claim, right), 0);
+}
+
 static void a_lock_is_taken_over_from_who_died_removing_it(void **state)
 {
-	const struct fixture *fixture = *state;
-	struct claim_owner owner = myself(), breaker = myself();
-	char claim[NAME_MAX + 1], right[NAME_MAX + 1], from[400], to[400];
+	struct claim_owner owner = myself(), remover = myself();
+	char right[400];
 
 	owner.start_time--;
-	breaker.start_time--;
-	plant(fixture, &owner);
-	assert_int_equal(claim_name_write(claim, "", "demo", &owner), 0);
-	assert_int_equal(claim_name_write(right, ".", "demo", &breaker), 0);
-	snprintf(from, sizeof from, "%s/%s", fixture->folder, claim);
-	snprintf(to, sizeof to, "%s/%s", fixture->folder, right);
-	assert_int_equal(rename(from, to), 0);
-	assert_int_equal(try_elsewhere(fixture, "demo"), 0);
+	remover.start_time--;
+	plant_half_removed(*state, &owner, &remover, right);
+	assert_int_equal(try_elsewhere(*state, "demo"), 0);
 }
 
 static void a_lock_is_not_taken_over_from_who_is_removing_it(void **state)
 {
-	const struct fixture *fixture = *state;
-	struct claim_owner owner = myself(), breaker = myself();
-	char claim[NAME_MAX + 1], right[NAME_MAX + 1], from[400], to[400];
+	struct claim_owner owner = myself(), remover = myself();
+	char right[400];
 
 	owner.start_time--;
-	plant(fixture, &owner);
-	assert_int_equal(claim_name_write(claim, "", "demo", &owner), 0);
-	assert_int_equal(claim_name_write(right, ".", "demo", &breaker), 0);
-	snprintf(from, sizeof from, "%s/%s", fixture->folder, claim);
-	snprintf(to, sizeof to, "%s/%s", fixture->folder, right);
-	assert_int_equal(rename(from, to), 0);
-	assert_int_equal(try_elsewhere(fixture, "demo"), -EAGAIN);
-	assert_non_null(strstr(relock_error_message(), to));
+	plant_half_removed(*state, &owner, &remover, right);
+	assert_int_equal(try_elsewhere(*state, "demo"), -EAGAIN);
+	assert_non_null(strstr(relock_error_message(), right));
+}
+
+static int break_demo(const struct fixture *fixture)
+{
+	return relock_break(fixture->store, "demo", NULL);
+}
+
+/* Who would go on to unlink the next one's. */
+static void nor_by_force(void **state)
+{
+	struct claim_owner owner = myself(), remover = myself();
+	char right[400];
+
+	plant_half_removed(*state, &owner, &remover, right);
+	assert_int_equal(break_demo(*state), -EAGAIN);
+	assert_non_null(strstr(relock_error_message(), right));
+	assert_int_equal(access(right, F_OK), 0);
+	assert_int_equal(try_elsewhere(*state, "demo"), -EAGAIN);
+}
+
+static void force_takes_it_over_from_who_cannot_be_seen_and_had_the_time(void **state)
+{
+	struct claim_owner owner = myself(), remover = myself();
+	char right[400];
+
+	remover.machine ^= 2;
+	remover.boot ^= 2;
+	plant_half_removed(*state, &owner, &remover, right);
+	assert_int_equal(try_elsewhere(*state, "demo"), -EAGAIN);
+	assert_int_equal(break_demo(*state), 0);
+	assert_int_equal(access(right, F_OK), -1);
+	assert_int_equal(try_elsewhere(*state, "demo"), 0);
+}
+
+/* Once the breaker has looked for the second time, for a status and to break. */
+static int remove_when_looked_at_twice(struct peer *self, void *argument)
+{
+	const struct fixture *fixture = argument;
+	struct inotify_event event;
+	int fd = inotify_init1(IN_CLOEXEC);
+
+	if (inotify_add_watch(fd, path_of(fixture, "demo"), IN_OPEN | IN_CLOSE) < 0)
+		return 1;
+	peer_say(self, 1);
+	/* Of events that are the same, one after the other, the second is dropped. */
+	for (int opened = 0; opened < 2;) {
+		if (read(fd, &event, sizeof event) < 0)
+			return 2;
+		opened += event.mask & IN_OPEN ? 1 : 0;
+	}
+	return unlink(path_of(fixture, "demo")) == 0 ? 0 : 3;
+}
+
+static void force_waits_for_who_is_removing_it(void **state)
+{
+	struct claim_owner owner = myself(), remover = myself();
+	char right[400];
+
+	plant_half_removed(*state, &owner, &remover, right);
+	struct peer peer = peer_start(remove_when_looked_at_twice, *state);
+	assert_int_equal(peer_hear(&peer), 1);
+	assert_int_equal(break_demo(*state), 0);
+	assert_int_equal(peer_reap(&peer), 0);
+	assert_int_equal(access(right, F_OK), 0); /* it is the remover's to remove */
 }
 
 static void claims_of_the_dead_are_removed(void **state)
@@ -687,6 +754,9 @@ int main(void)
 		test_link(a_lock_file_that_names_anothers_claim_takes_nothing_away),
 		test_link(a_lock_is_taken_over_from_who_died_removing_it),
 		test_link(a_lock_is_not_taken_over_from_who_is_removing_it),
+		test_link(nor_by_force),
+		test_link(force_takes_it_over_from_who_cannot_be_seen_and_had_the_time),
+		test_link(force_waits_for_who_is_removing_it),
 		test_link(claims_of_the_dead_are_removed),
 		test_link(an_ordinary_end_gives_back),
 		test_link(old_history_is_pruned),

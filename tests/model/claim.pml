@@ -6,6 +6,8 @@
  * that is published (open(2), flufl.lock): look whether the lock is ours, or has
  * expired, then unlink the name.  test-model runs both.
  *
+ * With STEAL, who breaks takes the right also from one that lives, which goes on.
+ *
  * Each step is what one system call does.  A file is its maker's number; `lock` is
  * the file that the lock's name leads to, 0: none.  A claim file has a name, a
  * number that grows with each hold, which `content` is when it is the lock's; or it
@@ -32,6 +34,12 @@
 #define NEXT(name) (1 - name)
 #else
 #define NEXT(name) (name + 1)
+#endif
+
+#ifdef STEAL
+#define STOLEN true
+#else
+#define STOLEN false
 #endif
 
 byte lock;
@@ -117,7 +125,7 @@ bool dead[PROCESSES + 1];
 			:: from < 100 && !dead[mine] -> mine = 0               \
 			:: IS_RIGHT(from) && from != HELD_BY(me) ->            \
 				if                                             \
-				:: dead[from - 100]                            \
+				:: dead[from - 100] || STOLEN                  \
 				:: else -> mine = 0                            \
 				fi                                             \
 			:: else                                                \
