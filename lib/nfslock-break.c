@@ -7,7 +7,9 @@
  * lock's name leading to that file, knows that nobody else on this host is
  * between his look and his unlink.  A hold of relock's has a record besides, whose
  * rename is the right to remove the lock, whatever machine one is on (see
- * claim-file.c).
+ * claim-file.c).  Who takes that from one that died with it has the flock, so under
+ * the flock it is certain that there is no record: what has none may be removed by
+ * the flock alone.
  *
  * Core_unix removes NAME first.  So does this, where it is the lock file by another
  * name or says the same: the first version links it to the lock's name before it
@@ -117,12 +119,20 @@ static int remove_recorded(const struct nfslock_store *store, const char *lock_n
 	return result == -ESTALE ? -EAGAIN : result;
 }
 
+/* The look may have missed a record that was being renamed. */
 static int remove_by_flock(const struct nfslock_store *store, const char *name,
 			   const char *lock_name, const struct nfslock_look *look, int fd,
 			   bool is_forced)
 {
 	if (!is_forced && !(look->text && says(fd, look->text, look->length)))
 		return -EAGAIN;
+	int result = nfslock_has_record(store, &look->key);
+	if (result != 0)
+		return result < 0 ? result : -EAGAIN;
+	/* Whoever had the right has finished, perhaps only now. */
+	result = nfslock_is_at(store, lock_name, &look->key);
+	if (result != 1)
+		return result < 0 ? result : -EAGAIN;
 	remove_second_name(store, name, look);
 	return unlinkat(store->dir_fd, lock_name, 0) < 0 && errno != ENOENT ? -errno : 0;
 }
@@ -145,7 +155,7 @@ int nfslock_remove(const struct nfslock_store *store, const char *name,
 	if (result < 0)
 		return result;
 	result = open_with_flock(store, lock_name, look, &fd);
-	if (result == -EAGAIN && !by)
+	if (result == -EAGAIN && (!by || look->is_seized))
 		return result;
 	if (*look->record) {
 		/* The right is the rename; without the flock, Core_unix cannot
@@ -154,26 +164,78 @@ int nfslock_remove(const struct nfslock_store *store, const char *name,
 			remove_second_name(store, name, look);
 		return explain(store, lock_name, remove_recorded(store, lock_name, look, by));
 	}
-	if (fd >= 0)
+	/* By somebody's will also what cannot be opened: nobody cleans that up. */
+	if (fd >= 0 || (by && result != -EAGAIN))
 		result = remove_by_flock(store, name, lock_name, look, fd, by != NULL);
-	else if (by && result != -EAGAIN) /* not to be opened: nobody cleans it up */
-		result = unlinkat(store->dir_fd, lock_name, 0) < 0 ? -errno : 0;
 	debug("%s: removed by its file's flock: %s", lock_name,
 	      result < 0 ? strerrorname_np(-result) : "done");
 	return explain(store, lock_name, result);
 }
 
-int nfslock_break_hold(relock_store *store, const char *name, const struct breaker *by)
+/* Somebody is removing it already.  From one that lives here the right cannot be
+ * taken; one that cannot be seen from here has its time for it. */
+static bool must_wait(const struct nfslock_look *look, bool has_had_time)
 {
-	const struct nfslock_store *nfslock = nfslock_store_of(store);
-	__attribute__((cleanup(nfslock_look_end))) struct nfslock_look look = NFSLOCK_LOOK_NONE;
+	if (!look->is_seized)
+		return false;
+	enum claim_life life = claim_owner_life(&look->remover);
+	return life == CLAIM_SEEN || (life != CLAIM_GONE && !has_had_time);
+}
 
-	int result = nfslock_look(nfslock, name, moment_now(), &look);
+static bool is_same(const struct nfslock_key *one, const struct nfslock_key *other)
+{
+	return one->device == other->device && one->inode == other->inode &&
+	       one->modified == other->modified;
+}
+
+static int still_there(const struct nfslock_store *store, const char *name,
+		       const struct nfslock_look *look)
+{
+	if (look->is_seized)
+		return failed(-EAGAIN,
+			      "%s: pid %d on %s has begun to remove the lock, and does not go on; "
+			      "end it, or remove %s/%s and %s/%s" NFSLOCK_SUFFIX,
+			      name, (int)look->remover.pid, look->remover.host, store->path,
+			      look->record, store->path, name);
+	return failed(-EAGAIN,
+		      "%s: somebody has locked %s/%s" NFSLOCK_SUFFIX " by flock(2), as who "
+		      "removes it does, and does not go on",
+		      name, store->path, name);
+}
+
+/* -EAGAIN: somebody else is removing it.  `first`: the hold that is to end; that of
+ * the first look. */
+static int break_once(const struct nfslock_store *store, const char *name, const struct breaker *by,
+		      bool has_had_time, struct nfslock_key *first, struct nfslock_look *look)
+{
+	bool is_first = first->inode == 0;
+
+	int result = nfslock_look(store, name, moment_now(), look);
 	if (result < 0)
 		return result;
-	if (!look.exists)
+	if (is_first && !look->exists)
 		return failed(-ENOENT, "%s: not held", name);
-	result = nfslock_remove(nfslock, name, &look, by);
-	return result == -EAGAIN ? failed(-ESRCH, "%s: its holder has changed meanwhile", name)
-				 : result;
+	if (is_first)
+		*first = look->key;
+	if (!look->exists || !is_same(&look->key, first))
+		return 0; /* ended, and perhaps another has begun */
+	return must_wait(look, has_had_time) ? -EAGAIN : nfslock_remove(store, name, look, by);
+}
+
+int nfslock_break_hold(relock_store *relock, const char *name, const struct breaker *by)
+{
+	const struct nfslock_store *store = nfslock_store_of(relock);
+	__attribute__((cleanup(nfslock_look_end))) struct nfslock_look look = NFSLOCK_LOOK_NONE;
+	int64_t began = clock_now(CLOCK_MONOTONIC);
+	struct nfslock_key first = {0};
+	bool has_had_time = false;
+
+	int result = break_once(store, name, by, has_had_time, &first, &look);
+	while (result == -EAGAIN && !has_had_time) {
+		has_had_time = !claim_await_removal(began);
+		nfslock_look_end(&look);
+		look = (struct nfslock_look)NFSLOCK_LOOK_NONE;
+		result = break_once(store, name, by, has_had_time, &first, &look);
+	}
+	return result == -EAGAIN ? still_there(store, name, &look) : result;
 }

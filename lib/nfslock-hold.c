@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "clock.h"
 #include "lock-file-record.h"
 #include "message.h"
 #include "nfslock.h"
@@ -50,21 +51,46 @@ int nfslock_check(relock_lock *relock)
 		      store->path, lock->lock_name);
 }
 
-/* Somebody has removed the record, but not the lock: it goes as a dead holder's
- * would. */
-static int release_without_record(relock_lock *relock)
+static int unlock_with_right(relock_lock *relock, const char *record, const char *right)
+{
+	const struct nfslock_lock *lock = nfslock_lock_of(relock);
+
+	return nfslock_unlock(nfslock_store_of(relock->store), lock->lock_name, record, right,
+			      &lock->key);
+}
+
+/* The record is not there: somebody is breaking the lock; or has given the right
+ * back, for he could not; or has removed the record, but not the lock, and that
+ * goes as a dead holder's would. */
+static int try_without_record(relock_lock *relock, const char *record, const char *right)
 {
 	const struct nfslock_store *store = nfslock_store_of(relock->store);
-	struct nfslock_lock *lock = nfslock_lock_of(relock);
+	const struct nfslock_lock *lock = nfslock_lock_of(relock);
 	__attribute__((cleanup(nfslock_look_end))) struct nfslock_look look = NFSLOCK_LOOK_NONE;
 
 	int result = nfslock_look(store, relock->name, 0, &look);
 	if (result < 0)
 		return result;
-	if (!look.exists || *look.record || look.key.inode != lock->key.inode ||
+	if (!look.exists || look.is_seized || look.key.inode != lock->key.inode ||
 	    look.key.modified != lock->key.modified)
-		return failed(-ESTALE, "%s: the lock was broken by somebody else", relock->name);
-	return nfslock_remove(store, relock->name, &look, NULL);
+		return -ESTALE;
+	if (!*look.record)
+		return nfslock_remove(store, relock->name, &look, NULL);
+	result = claim_seize(store->dir_fd, record, right, lock->record.device, lock->record.inode);
+	if (result == 0)
+		return unlock_with_right(relock, record, right);
+	return result == -ENOENT ? -EAGAIN : result;
+}
+
+static int release_without_record(relock_lock *relock, const char *record, const char *right)
+{
+	int64_t began = clock_now(CLOCK_MONOTONIC);
+	int result;
+
+	do
+		result = try_without_record(relock, record, right);
+	while (result == -EAGAIN && claim_await_removal(began));
+	return result;
 }
 
 int nfslock_release(relock_lock *relock)
@@ -81,10 +107,10 @@ int nfslock_release(relock_lock *relock)
 	if (result == 0)
 		nfslock_record_end(relock, NULL);
 	close_hold(relock);
-	if (result == -ENOENT)
-		return release_without_record(relock);
 	if (result == 0)
-		result = nfslock_unlock(store, lock->lock_name, record, right, &lock->key);
+		result = unlock_with_right(relock, record, right);
+	else if (result == -ENOENT)
+		result = release_without_record(relock, record, right);
 	if (result == -ESTALE)
 		return failed(result, "%s: the lock was broken: %s/%s is gone, or another's",
 			      relock->name, store->path, lock->lock_name);

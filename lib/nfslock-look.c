@@ -151,6 +151,25 @@ static int read_whole(const struct nfslock_store *store, const char *name,
 	return 0;
 }
 
+int nfslock_has_record(const struct nfslock_store *store, const struct nfslock_key *key)
+{
+	char record[NAME_MAX + 1], right[NAME_MAX + 1];
+	struct claim_owner remover;
+	struct stat status;
+	int result = -ENOENT;
+
+	nfslock_record_name(record, key);
+	/* Twice, for a right that is given back while the folder is read. */
+	for (int i = 0; i < 2 && result == -ENOENT; i++) {
+		if (fstatat(store->dir_fd, record, &status, AT_SYMLINK_NOFOLLOW) == 0)
+			return 1;
+		if (errno != ENOENT)
+			return -errno;
+		result = nfslock_find_right(store, key, right, &remover);
+	}
+	return result == -ENOENT ? 0 : result < 0 ? result : 1;
+}
+
 /* Its record; or what it is called while somebody removes the lock. */
 static int find_record(const struct nfslock_store *store, struct nfslock_look *look)
 {
@@ -303,13 +322,17 @@ static void judge_by_owner(struct nfslock_look *look)
 	}
 }
 
-static int judge(const struct nfslock_store *store, struct nfslock_look *look, int64_t now)
+static int judge(const struct nfslock_store *store, const char *lock_name,
+		 struct nfslock_look *look, int64_t now)
 {
 	struct stat status;
 
 	int result = find_record(store, look);
 	if (result < 0)
 		return result;
+	/* Whoever removes a lock removes its record after it. */
+	if (!*look->record && nfslock_is_at(store, lock_name, &look->key) == 0)
+		return -ESTALE;
 	if (look->is_seized || look->has_owner)
 		judge_by_owner(look);
 	else if (*look->record)
@@ -338,7 +361,7 @@ int nfslock_look(const struct nfslock_store *store, const char *name, int64_t no
 	else if (errno != ENOENT)
 		result = describe_unopened(store, lock_name, -errno, ret);
 	if (result == 0 && ret->text)
-		result = judge(store, ret, now);
+		result = judge(store, lock_name, ret, now);
 	/* Who waits must not keep it open: inotify(7) tells that a file is gone when
 	 * nobody has it open any more, and a watch that was made while its name was
 	 * being removed hears of nothing else. */
@@ -346,8 +369,8 @@ int nfslock_look(const struct nfslock_store *store, const char *name, int64_t no
 		close(TAKE_FD(ret->fd));
 	if (result != -ESTALE)
 		return result;
-	/* It was removed on another machine while it was looked at; link(2) will
-	 * tell what has the name now. */
+	/* It was removed while it was looked at; link(2) will tell what has the name
+	 * now. */
 	nfslock_look_end(ret);
 	*ret = (struct nfslock_look)NFSLOCK_LOOK_NONE;
 	return 0;

@@ -121,6 +121,10 @@ void nfslock_ask_server(const struct nfslock_store *store);
 int nfslock_is_at(const struct nfslock_store *store, const char *file,
 		  const struct nfslock_key *key);
 
+/* Is there a record of that hold, or somebody's right to remove it?  1, 0, or an
+ * error of stat(2) or opendir(3).  0 is certain only under the lock file's flock. */
+int nfslock_has_record(const struct nfslock_store *store, const struct nfslock_key *key);
+
 /* NAME.nfs_lock.  -ENAMETOOLONG, with message */
 int nfslock_name(char buffer[NAME_MAX + 1], const char *name);
 

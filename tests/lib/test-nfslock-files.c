@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -499,30 +500,82 @@ static void a_record_that_was_removed_leaves_the_lock(void **state)
 	relock_lock_close(lock);
 }
 
-/* Between the rename and the unlink of claim-file.c. */
+/* Between the rename and the unlink of claim-file.c: `record` or somebody's right
+ * becomes the right of `remover`; its path. */
+static const char *seize_as(const struct fixture *fixture, const struct claim_owner *remover,
+			    const char *from)
+{
+	static char path[800];
+	char prefix[NAME_MAX + 1], right[NAME_MAX + 1];
+	const char *name = strrchr(record_file(fixture), '/') + 1;
+
+	snprintf(prefix, sizeof prefix, "%s.", name);
+	assert_int_equal(claim_name_write(right, prefix, "r", remover), 0);
+	char *old = strdup(from);
+	snprintf(path, sizeof path, "%s/%s", fixture->folder, right);
+	assert_int_equal(rename(old, path), 0);
+	free(old);
+	return path;
+}
+
+static struct claim_owner myself(void)
+{
+	struct claim_owner owner;
+
+	claim_owner_draw(&owner, NULL);
+	return owner;
+}
+
 static void a_remover_that_died_is_followed(void **state)
 {
 	const struct fixture *fixture = *state;
 	struct peer holder = holder_of(fixture);
-	struct claim_owner remover = owner_of(fixture);
-	char record[800], right[NAME_MAX + 1], path[800];
+	struct claim_owner remover = myself();
 
-	snprintf(record, sizeof record, "%s", record_file(fixture));
-	claim_owner_draw(&remover, NULL);
-	snprintf(path, sizeof path, "%s.", strrchr(record, '/') + 1);
-	assert_int_equal(claim_name_write(right, path, "r", &remover), 0);
-	snprintf(path, sizeof path, "%s/%s", fixture->folder, right);
-	assert_int_equal(rename(record, path), 0);
+	const char *right = seize_as(fixture, &remover, record_file(fixture));
 	/* It lives: it is about to. */
 	assert_int_equal(try_once(fixture), -EAGAIN);
 	remover.start_time--;
-	snprintf(record, sizeof record, "%s", path);
-	snprintf(path, sizeof path, "%.*s.", (int)(strchr(right + 1, '.') - right), right);
-	assert_int_equal(claim_name_write(right, path, "r", &remover), 0);
-	snprintf(path, sizeof path, "%s/%s", fixture->folder, right);
-	assert_int_equal(rename(record, path), 0);
+	seize_as(fixture, &remover, right);
 	assert_int_equal(try_once(fixture), 0);
 	peer_kill(&holder);
+}
+
+/* Who lives would go on to unlink the next one's. */
+static void force_respects_a_remover_that_lives(void **state)
+{
+	const struct fixture *fixture = *state;
+	struct peer holder = holder_of(fixture);
+	struct claim_owner remover = myself();
+
+	const char *right = seize_as(fixture, &remover, record_file(fixture));
+	assert_int_equal(relock_break(fixture->store, "demo", NULL), -EAGAIN);
+	assert_non_null(strstr(relock_error_message(), right));
+	assert_int_equal(access(right, F_OK), 0);
+	assert_int_equal(access(lock_file(fixture), F_OK), 0);
+	remover.machine ^= 2;
+	remover.boot ^= 2;
+	right = seize_as(fixture, &remover, right);
+	assert_int_equal(try_once(fixture), -EAGAIN);
+	assert_int_equal(relock_break(fixture->store, "demo", NULL), 0);
+	assert_int_equal(access(right, F_OK), -1);
+	assert_int_equal(try_once(fixture), 0);
+	peer_kill(&holder);
+}
+
+/* Without a record it is the flock that says that nobody else is at it. */
+static void force_respects_the_flock_of_a_lock_without_a_record(void **state)
+{
+	const struct fixture *fixture = *state;
+
+	write_as_core(lock_file(fixture), getppid(), start_of(getppid()));
+	int fd = open(lock_file(fixture), O_RDWR | O_CLOEXEC);
+	assert_int_equal(flock(fd, LOCK_EX), 0);
+	assert_int_equal(relock_break(fixture->store, "demo", NULL), -EAGAIN);
+	assert_non_null(strstr(relock_error_message(), lock_file(fixture)));
+	close(fd);
+	assert_int_equal(relock_break(fixture->store, "demo", NULL), 0);
+	assert_int_equal(try_once(fixture), 0);
 }
 
 /* Full and read-only file systems, in a mount of this process's own. */
@@ -639,6 +692,8 @@ int main(void)
 		test_nfslock(a_lock_file_that_was_removed_is_lost),
 		test_nfslock(a_record_that_was_removed_leaves_the_lock),
 		test_nfslock(a_remover_that_died_is_followed),
+		test_nfslock(force_respects_a_remover_that_lives),
+		test_nfslock(force_respects_the_flock_of_a_lock_without_a_record),
 		test_nfslock(a_file_system_that_becomes_read_only_keeps_the_lock),
 		test_nfslock(a_full_file_system_is_an_error_and_no_lock),
 		test_nfslock(what_the_dead_have_left_is_removed),
