@@ -109,6 +109,7 @@ static int remove_recorded(const struct nfslock_store *store, const char *lock_n
 	result = claim_seize(store->dir_fd, look->record, right, status.st_dev, status.st_ino);
 	if (result < 0)
 		return result == -ENOENT ? -EAGAIN : result;
+	nfslock_record_stop(store, &look->key);
 	if (by && look->slot) {
 		CLEANUP_CLOSE int fd =
 			openat(store->dir_fd, right, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);

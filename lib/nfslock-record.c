@@ -196,13 +196,19 @@ static bool write_grant(struct file_lock *file, uint64_t last)
 	return lock_record_write(file) == 0;
 }
 
+/* What a record is called on its way to being the last. */
+static void next_history_name(char buffer[NAME_MAX + 1], const char *name)
+{
+	snprintf(buffer, NAME_MAX + 1, "%.64s.h", name);
+}
+
 /* A rename over another name of the same file would do nothing: it is not, but for
  * a hold that is granted twice. */
 static bool make_last(const struct nfslock_store *store, const char *name, const char *history)
 {
 	char other[NAME_MAX + 1];
 
-	snprintf(other, sizeof other, "%.64s.h", name);
+	next_history_name(other, name);
 	if (linkat(store->dir_fd, name, store->dir_fd, other, 0) < 0 && errno != EEXIST)
 		return false;
 	if (renameat(store->dir_fd, other, store->dir_fd, history) < 0) {
@@ -224,6 +230,17 @@ void nfslock_record_grant(relock_lock *relock)
 				make_last(store, name, history);
 	if (!lock->record.recorded)
 		debug("%s: held, but not recorded: %s", relock->name, strerrorname_np(errno));
+}
+
+/* The record has lost its own name, so the link fails from now on; and what was linked
+ * before goes, so the rename does. */
+void nfslock_record_stop(const struct nfslock_store *store, const struct nfslock_key *key)
+{
+	char name[NAME_MAX + 1], other[NAME_MAX + 1];
+
+	nfslock_record_name(name, key);
+	next_history_name(other, name);
+	unlinkat(store->dir_fd, other, 0);
 }
 
 int nfslock_record_pass(relock_lock *relock, const struct grant *grant)

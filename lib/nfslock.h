@@ -176,6 +176,10 @@ int nfslock_record_make(relock_lock *lock, const struct grant *grant);
 void nfslock_record_grant(relock_lock *lock);
 /* The same for a hold that passes from one holder to another. */
 int nfslock_record_pass(relock_lock *lock, const struct grant *grant);
+/* With the right to remove that lock: its record is the last hold's now, or will never
+ * be.  A holder that is granted it just now would else put its token in the place of
+ * the next one's. */
+void nfslock_record_stop(const struct nfslock_store *store, const struct nfslock_key *key);
 /* For a hold that goes on here: its record file, and what is in it. */
 int nfslock_record_adopt(relock_lock *lock, const char *file, const struct slot *slot);
 void nfslock_record_end(relock_lock *lock, const struct breaker *by);
