@@ -8,6 +8,7 @@
  */
 #include "oracle.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
@@ -359,6 +360,28 @@ static pid_t find_seat(struct oracle_log *log, uint32_t lock, bool holder)
 	return 0;
 }
 
+/* What the kernel says that a process has locked, by which descriptor. */
+static void print_kernel_locks(pid_t pid)
+{
+	char path[300], line[256];
+	struct dirent *entry;
+
+	snprintf(path, sizeof path, "/proc/%d/fdinfo", (int)pid);
+	DIR *dir = opendir(path);
+	while (dir && (entry = readdir(dir))) {
+		snprintf(path, sizeof path, "/proc/%d/fdinfo/%s", (int)pid, entry->d_name);
+		FILE *file = fopen(path, "re");
+		while (file && fgets(line, sizeof line, file))
+			if (strncmp(line, "lock:", 5) == 0)
+				fprintf(stderr, "oracle:   descriptor %s: %s", entry->d_name,
+					line + 6);
+		if (file)
+			fclose(file);
+	}
+	if (dir)
+		closedir(dir);
+}
+
 /* Who is where. */
 static void print_seats(const struct oracle_log *log)
 {
@@ -385,6 +408,7 @@ static void print_seats(const struct oracle_log *log)
 				fprintf(stderr, " [%zu] has a child", k);
 		}
 		fputs("\n", stderr);
+		print_kernel_locks(life->pid);
 	}
 }
 

@@ -21,7 +21,7 @@ enum { HANDLES = LOCKS_OF_A_PROCESS, THREADS_MAX = SEATS_MAX / HANDLES };
 /* One handle and its hold. */
 struct hand {
 	struct seat *seat;
-	_Atomic(void *) handle; /* NULL while it is opened or closed: a fork may come then */
+	_Atomic(void *) handle; /* NULL while it is opened: a fork may come then */
 	uint32_t lock;
 	bool held, shared, inherited;
 };
@@ -39,6 +39,10 @@ struct visitor {
 
 /* A child of a fork sees those of the other threads. */
 static struct visitor visitors[THREADS_MAX];
+
+/* Held around a fork and around a close: what is inherited of a hold whose handle is
+ * just being closed the child could not leave, for want of a handle. */
+static pthread_mutex_t fork_or_close = PTHREAD_MUTEX_INITIALIZER;
 
 static void unexpected(struct visitor *visitor, const struct hand *hand, const char *call,
 		       int result)
@@ -116,10 +120,12 @@ static uint32_t choose_lock(struct visitor *visitor, const struct hand *hand)
 static void reopen(struct visitor *visitor, struct hand *hand)
 {
 	char name[32];
-	void *handle = atomic_exchange(&hand->handle, NULL);
 
+	pthread_mutex_lock(&fork_or_close);
+	void *handle = atomic_exchange(&hand->handle, NULL);
 	if (handle)
 		visitor->driver->close(handle);
+	pthread_mutex_unlock(&fork_or_close);
 	hand->lock = choose_lock(visitor, hand);
 	oracle_lock_name(hand->lock, name);
 	int result = visitor->driver->open(&handle, visitor->store, name);
@@ -428,7 +434,9 @@ static void fork_inside(struct visitor *visitor, struct hand *hand)
 	visitor->life->child_of_seat[seat] = (uint32_t)(child - log->lives) + 1;
 	if (inherited)
 		log_enter_with(&child->seats[0], hand->seat);
+	pthread_mutex_lock(&fork_or_close);
 	pid_t pid = fork();
+	pthread_mutex_unlock(&fork_or_close);
 	if (pid == 0)
 		child_main(visitor, hand, child);
 	if (pid < 0)
@@ -504,8 +512,11 @@ static void *visit(void *argument)
 	for (size_t i = 0; i < HANDLES; i++) {
 		if (visitor->hands[i].held)
 			give_back(visitor, &visitor->hands[i]);
+		pthread_mutex_lock(&fork_or_close);
 		if (visitor->hands[i].handle)
 			visitor->driver->close(visitor->hands[i].handle);
+		visitor->hands[i].handle = NULL;
+		pthread_mutex_unlock(&fork_or_close);
 	}
 	return NULL;
 }
