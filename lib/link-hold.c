@@ -22,7 +22,7 @@
  * lock for expired is about to break it, or to give the claim back because it was
  * refreshed: that takes three system calls.
  */
-static int is_held(relock_lock *relock)
+static int is_held(const relock_lock *relock)
 {
 	enum { TRIES = 100 };
 	const struct link_store *store = link_store_of(relock->store);
@@ -189,6 +189,12 @@ int link_token(const relock_lock *relock, uint64_t *ret)
 {
 	const struct link_lock *lock = link_lock_of(relock);
 
+	/* Who was broken before may have drawn it after the next one did. */
+	int result = is_held(relock);
+	if (result == -ESTALE)
+		return failed(result, "%s: the lock was broken by somebody else", relock->name);
+	if (result < 0)
+		return result;
 	if (!lock->recorded)
 		return no_record(relock);
 	*ret = lock->image->record.token;

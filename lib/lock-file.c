@@ -243,6 +243,11 @@ int lock_file_adopt(relock_lock *lock, int fd, const struct grant *grant)
 	return 0;
 }
 
+static int was_broken(const relock_lock *lock)
+{
+	return failed(-ESTALE, "%s: the lock was broken by somebody else", lock->name);
+}
+
 static int check_broken(relock_lock *lock)
 {
 	struct file_lock *file = file_lock_of(lock);
@@ -252,7 +257,7 @@ static int check_broken(relock_lock *lock)
 		return 0;
 	/* Unlocked already; another process may have the description too. */
 	lock_file_close(file);
-	return failed(-ESTALE, "%s: the lock was broken by somebody else", lock->name);
+	return was_broken(lock);
 }
 
 /* Whoever removes the file under its holder breaks the lock, too: the next
@@ -436,10 +441,17 @@ int lock_file_info(const relock_lock *lock, char **ret, size_t *ret_length)
 	return 0;
 }
 
+/* The mark of a break is there before the next holder is: what was drawn after the
+ * next one's is not told. */
 int lock_file_token(const relock_lock *lock, uint64_t *ret)
 {
 	const struct file_lock *file = file_lock_of(lock);
 
+	int flags = file->fd < 0 ? O_APPEND : fcntl(file->fd, F_GETFL);
+	if (flags < 0)
+		return -errno;
+	if (flags & O_APPEND)
+		return was_broken(lock);
 	if (!file->recorded)
 		return failed(
 			-ENODATA,

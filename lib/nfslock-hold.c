@@ -219,14 +219,14 @@ int nfslock_token(const relock_lock *relock, uint64_t *ret)
 {
 	const struct file_lock *record = &nfslock_lock_of(relock)->record;
 
+	/* Who was broken before may have drawn it after the next one did. */
+	int result = nfslock_check((relock_lock *)relock);
+	if (result < 0)
+		return result;
 	if (record->recorded) {
 		*ret = record->image->record.token;
 		return 0;
 	}
-	/* It may have been broken before it was written. */
-	int result = nfslock_check((relock_lock *)relock);
-	if (result < 0)
-		return result;
 	return failed(-ENODATA,
 		      "%s: its token could not be kept beside the lock file, and so is not sure "
 		      "to grow",

@@ -363,10 +363,13 @@ int relock_info(const relock_lock *lock, char **ret, size_t *ret_length);
 
 /*
  * The token of the present hold: larger than that of any earlier exclusive
- * grant of this lock, max(previous + 1, microseconds since the epoch).
+ * grant of this lock, max(previous + 1, microseconds since the epoch).  What a hold
+ * gets that was broken in the moment of its grant may be larger than the next one's,
+ * so it is not told.
  *
  * -ENOENT (holds nothing), -ENODATA (a shared hold, or one whose record could
- * not be written: such a token would not be sure to grow)
+ * not be written: such a token would not be sure to grow), -ESTALE (it was broken;
+ * the release will say so, too)
  */
 int relock_token(const relock_lock *lock, uint64_t *ret);
 

@@ -439,6 +439,22 @@ static int set_info(relock_lock *lock, const void *info, size_t length)
 	return sem_record_set_info(lock, info, length);
 }
 
+/* Who was broken before may have drawn it after the next one did. */
+static int token(const relock_lock *lock, uint64_t *ret)
+{
+	const struct sem_lock *sem = sem_lock_of(lock);
+
+	if (!sem_turn_is_ours(sem))
+		return was_broken(lock);
+	if (!sem->file.recorded)
+		return failed(-ENODATA,
+			      "%s: its token could not be kept in %s/sem.%s, and so is not sure to "
+			      "grow",
+			      lock->name, SEM_FOLDER, lock->name);
+	*ret = sem->file.image->record.token;
+	return 0;
+}
+
 static int mark_broken(relock_lock *lock, const struct breaker *by)
 {
 	struct sem_lock *sem = sem_lock_of(lock);
@@ -523,7 +539,7 @@ const struct store_operations store_sem = {
 	.set_info = set_info,
 	/* What is in the image is the same as of a lock file. */
 	.info = lock_file_info,
-	.token = lock_file_token,
+	.token = token,
 	.fd = lock_file_fd,
 	.probe = sem_probe,
 	.look = sem_look,

@@ -59,10 +59,14 @@ static void release_of_a_broken_lock_is_estale(void **state)
 {
 	const struct fixture *fixture = *state;
 	relock_lock *lock = handle(*state, "demo"), *next = handle(*state, "demo");
+	uint64_t token;
 
 	assert_int_equal(try_lock(lock), 0);
 	assert_int_equal(relock_break(fixture->store, "demo", NULL), 0);
 	assert_int_equal(try_lock(next), 0);
+	/* Of what it drew nobody knows whether that was before the next one did. */
+	assert_int_equal(relock_token(lock, &token), -ESTALE);
+	assert_int_equal(relock_token(next, &token), 0);
 	assert_int_equal(relock_release(lock), -ESTALE);
 	/* ... and has not touched the next holder, nor its record. */
 	assert_int_equal(relock_check(next), 0);

@@ -290,6 +290,24 @@ static void an_expired_lock_is_broken_though_its_owner_lives(void **state)
 	assert_int_equal(try_elsewhere(*state, "demo"), 0);
 }
 
+static void a_token_is_not_told_of_a_broken_hold(void **state)
+{
+	const struct fixture *fixture = *state;
+	relock_lock *lock = handle(fixture, "demo"), *next = handle(fixture, "demo");
+	uint64_t first, second;
+
+	assert_int_equal(try_lock(lock), 0);
+	assert_int_equal(relock_token(lock, &first), 0);
+	assert_int_equal(relock_break(fixture->store, "demo", NULL), 0);
+	assert_int_equal(try_lock(next), 0);
+	assert_int_equal(relock_token(next, &second), 0);
+	assert_true(second > first);
+	assert_int_equal(relock_token(lock, &first), -ESTALE);
+	assert_int_equal(relock_release(lock), -ESTALE);
+	relock_lock_close(next);
+	relock_lock_close(lock);
+}
+
 /* Who is proven gone */
 
 static void another_pid_namespace_is_not_tested(void **state)
@@ -737,6 +755,7 @@ int main(void)
 		test_link(a_clock_that_is_ahead_breaks_flufls_lock_only_when_it_was_seen_so_long),
 		test_link(a_server_says_what_time_it_is),
 		test_link(an_expired_lock_is_broken_though_its_owner_lives),
+		test_link(a_token_is_not_told_of_a_broken_hold),
 		test_link(another_pid_namespace_is_not_tested),
 		test_link(another_machine_of_the_same_name_is_not_tested),
 		test_link(a_machine_that_nobody_knows_is_not_tested),

@@ -484,10 +484,12 @@ static void a_late_release_leaves_the_next_holder_alone(void **state)
 {
 	const struct fixture *fixture = *state;
 	relock_lock *lock = handle(fixture, "demo"), *next = handle(fixture, "demo");
+	uint64_t token;
 
 	assert_int_equal(try_lock(lock), 0);
 	assert_int_equal(relock_break(fixture->store, "demo", NULL), 0);
 	assert_int_equal(try_lock(next), 0);
+	assert_int_equal(relock_token(lock, &token), -ESTALE);
 	assert_int_equal(relock_release(lock), -ESTALE);
 	assert_int_equal(relock_check(next), 0);
 	assert_int_equal(try_elsewhere(fixture, "demo"), -EAGAIN);

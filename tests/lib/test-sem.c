@@ -312,11 +312,14 @@ static void a_post_over_our_head_frees_it(void **state)
 {
 	relock_lock *lock = handle(*state, "demo"), *next = handle(*state, "demo");
 	sem_t *semaphore = semaphore_of("demo");
+	uint64_t token;
 
 	assert_int_equal(try_lock(lock), 0);
 	assert_int_equal(sem_post(semaphore), 0);
 	assert_string_equal(state_of(*state, "demo", "state"), "free");
 	assert_int_equal(try_lock(next), 0);
+	assert_int_equal(relock_token(next, &token), 0);
+	assert_int_equal(relock_token(lock, &token), -ESTALE);
 	assert_int_equal(value_of(semaphore), 0);
 	assert_int_equal(relock_check(lock), -ESTALE);
 	assert_int_equal(relock_check(next), 0);
