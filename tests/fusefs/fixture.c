@@ -188,6 +188,11 @@ int fixture_setup_link(void **state)
 	return setup(state, "link");
 }
 
+int fixture_setup_nfslock(void **state)
+{
+	return setup(state, "nfslock");
+}
+
 int fixture_setup_sem(void **state)
 {
 	assert_int_equal(private_shm(), 0);

@@ -34,8 +34,9 @@ struct fixture {
 /* The mount is there when setup returns; at the end the daemon has to leave
  * with status 0, and nothing may be left of it. */
 int fixture_setup(void **state);
-/* On a store link:, whose locks are files. */
+/* On stores whose locks are files. */
 int fixture_setup_link(void **state);
+int fixture_setup_nfslock(void **state);
 int fixture_teardown(void **state);
 /* On the store "sem:", in a /dev/shm of the test's own. */
 int fixture_setup_sem(void **state);

@@ -2,8 +2,9 @@
  * The mount, as drivers of the exclusion oracle.  For them the URL is the
  * mount point.
  *
- *	opener   to open for writing is to acquire, to close is to release
- *	flocker  opens to look, and calls flock(2)
+ *	opener            to open for writing is to acquire, to close is to release
+ *	opener-exclusive  the same, and no more than that
+ *	flocker           opens to look, and calls flock(2)
  *
  * Both use whatever else a holder can do: read-opens, listings, extended
  * attributes, info.  What a holder sees must be itself, unless its hold was
@@ -26,10 +27,11 @@
 
 #include "driver.h"
 
-extern const struct oracle_driver driver_opener, driver_flocker;
+extern const struct oracle_driver driver_opener, driver_opener_exclusive, driver_flocker;
 
 const struct oracle_driver *const oracle_drivers[] = {
-	&driver_opener, &driver_flocker, &driver_relock, &driver_bare_ofd, &driver_bare_flock, NULL,
+	&driver_opener,           &driver_opener_exclusive, &driver_flocker,    &driver_relock,
+	&driver_relock_exclusive, &driver_bare_ofd,         &driver_bare_flock, NULL,
 };
 
 struct handle {
@@ -346,6 +348,25 @@ const struct oracle_driver driver_opener = {
 	.release = opener_release,
 	.convert = convert,
 	.upgrades_in_place = upgrades_in_place,
+	.token = token,
+	.touch = opener_touch,
+	.leave = leave,
+	.break_lock = break_lock,
+	.crash = crash,
+	.message = message,
+};
+
+/* Where the store has no shared locks. */
+const struct oracle_driver driver_opener_exclusive = {
+	.name = "opener-exclusive",
+	.exclusive_only = true,
+	.children_hold = true,
+	.store_open = mount_open,
+	.store_close = mount_close,
+	.open = handle_open,
+	.close = handle_close,
+	.acquire = opener_acquire,
+	.release = opener_release,
 	.token = token,
 	.touch = opener_touch,
 	.leave = leave,

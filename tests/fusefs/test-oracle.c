@@ -98,6 +98,7 @@ static int run_oracle(char *const arguments[])
  * the others; `first` looks what is left in the end. */
 struct run {
 	const char *driver;
+	bool exclusive; /* the store has no shared locks */
 	bool flocker, second, library, bare;
 	const char *threads, *processes, *break_every;
 	const char *crash_every; /* NULL: never */
@@ -106,6 +107,8 @@ struct run {
 static int run_on(const struct fixture *fixture, const struct run *run)
 {
 	const char *mount = fixture->daemon.mountpoint, *second = fixture->second.mountpoint;
+	const char *library = run->exclusive ? "--mix=relock-exclusive=%s" : "--mix=relock=%s";
+	const char *opener = run->exclusive ? "--mix=opener-exclusive=%s" : "--mix=opener=%s";
 	char *made[] = {
 		make("--store=%s", mount),
 		make("--driver=%s", run->driver),
@@ -115,10 +118,10 @@ static int run_on(const struct fixture *fixture, const struct run *run)
 		make("--break-every=%s", run->break_every),
 		run->crash_every ? make("--crash-every=%s", run->crash_every) : NULL,
 		run->flocker ? make("--mix=flocker=%s", mount) : NULL,
-		run->library ? make("--mix=relock=%s", fixture->store_url) : NULL,
+		run->library ? make(library, fixture->store_url) : NULL,
 		run->bare ? make("--mix=bare-ofd=%s", fixture->store_url) : NULL,
-		run->second ? make("--mix=opener=%s", second) : NULL,
-		run->second ? make("--mix=flocker=%s", second) : NULL,
+		run->second ? make(opener, second) : NULL,
+		run->second && !run->exclusive ? make("--mix=flocker=%s", second) : NULL,
 	};
 	char *arguments[ARGUMENTS_MAX] = {getenv("ORACLE"), "--signal-every=20", "--stop-every=100",
 					  "--patience=60"};
@@ -200,6 +203,18 @@ static void two_mounts_and_breakers(void **state)
 					       .break_every = "100"});
 }
 
+/* On link: and nfslock:, as on two machines. */
+static void two_mounts_of_a_store_of_files(void **state)
+{
+	expect_exclusion(*state, &(struct run){.driver = "opener-exclusive",
+					       .exclusive = true,
+					       .library = true,
+					       .second = true,
+					       .threads = THREADS,
+					       .processes = "6",
+					       .break_every = "100"});
+}
+
 /* All is open that a serving process opens when it has answered something. */
 static void mount_supervised(struct fixture *fixture)
 {
@@ -249,6 +264,11 @@ static void openers_of_plain_files_are_found(void **state)
 }
 
 #define ORACLE(test) cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
+#define ORACLE_ON(scheme, oracle)                                                                  \
+	{                                                                                          \
+		.name = #oracle " (" #scheme ")", .test_func = oracle,                             \
+		.setup_func = fixture_setup_##scheme, .teardown_func = fixture_teardown            \
+	}
 
 int main(void)
 {
@@ -256,6 +276,8 @@ int main(void)
 		ORACLE(openers_exclude_each_other),
 		ORACLE(openers_and_flockers_exclude_users_of_the_store),
 		ORACLE(two_mounts_and_breakers),
+		ORACLE_ON(link, two_mounts_of_a_store_of_files),
+		ORACLE_ON(nfslock, two_mounts_of_a_store_of_files),
 		ORACLE(supervised_mount_goes_on),
 		ORACLE(supervised_mount_goes_on_amid_breakers),
 		ORACLE(openers_of_plain_files_are_found),
