@@ -9,7 +9,7 @@
  * rename is the right to remove the lock, whatever machine one is on (see
  * claim-file.c).  Who takes that from one that died with it has the flock, so under
  * the flock it is certain that there is no record: what has none may be removed by
- * the flock alone.
+ * the flock alone.  tests/model/record.pml has both ways together for spin(1).
  *
  * Core_unix removes NAME first.  So does this, where it is the lock file by another
  * name or says the same: the first version links it to the lock's name before it
