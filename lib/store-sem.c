@@ -47,6 +47,7 @@
  *    needs to post; not there, then the unit is where sem_wait(3) finds it, or
  *    with somebody else.  Whatever the dead one was about to do, the word says
  *    whether it did.  So the unit is had once.
+ *    (tests/model/sem.pml has 1 to 3 for spin(1), with deaths at each step.)
  * 4. Somebody who has no turn can post over our heads (`resourcelock NAME unget`
  *    does): the value is 1 and the mark is there.  Then the mark means nothing
  *    any more: the holder takes it away at its release, posts nothing, and
