@@ -2,7 +2,10 @@
  * relock_adopt(): a hold goes on in another process than the one that made it.
  *
  * The maker is a process that shares its parent's table of descriptors, as a
- * serving process of relockfs does, and ends without a word.
+ * serving process of relockfs does, and ends without a word.  As there, it is made
+ * of a process that has one thread only: it has copies of all that other threads
+ * have locked at that moment, in librelock as in the C library.  A hold of link: leaves
+ * a thread behind that refreshes, so each test has a process of its own.
  */
 #include "fixture.h"
 
@@ -10,6 +13,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -252,5 +256,16 @@ int main(void)
 		test_link(a_handle_in_use_adopts_nothing),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	int failures = 0;
+
+	for (size_t i = 0; i < sizeof tests / sizeof *tests; i++) {
+		int status = 0;
+		fflush(NULL);
+		pid_t pid = fork();
+		if (pid == 0)
+			exit(_cmocka_run_group_tests("lib/adopt", &tests[i], 1, NULL, NULL));
+		if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0)
+			failures++;
+	}
+	return failures;
 }
