@@ -1,9 +1,6 @@
 /*
  * Row 14 of the contract: a cycle of waiting processes is EDEADLK; nothing else
- * is, and whatever happens to the table of waits, a lock is a lock.
- *
- * The search is compiled into this test; lockers (locker.h) are the processes.
- * The tables lie in file systems of the test's own, in a mount namespace.
+ * is.  test-deadlock-table.c has what may happen to the table of waits.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -28,22 +25,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "deadlock-table.h"
-#include "locker.h"
-
-#define READ(...)      ((struct locker_order){LOCKER_READ, __VA_ARGS__})
-#define WRITE(...)     ((struct locker_order){LOCKER_WRITE, __VA_ARGS__})
-#define UNLOCK(...)    ((struct locker_order){LOCKER_UNLOCK, __VA_ARGS__})
-#define JUMP(...)      ((struct locker_order){LOCKER_JUMP, __VA_ARGS__})
-#define IN_THREAD(...) ((struct locker_order){LOCKER_THREAD, __VA_ARGS__})
-#define IN_CHILD(...)  ((struct locker_order){LOCKER_FORK, __VA_ARGS__})
-#define JOIN           ((struct locker_order){LOCKER_JOIN})
-#define RELEASE        ((struct locker_order){LOCKER_RELEASE})
-
-#define SHARED_TABLE "/run/relock/.waits"
-#define ROOTS_TABLE  "/dev/shm/relock-waits-0"
-
-enum { NOBODY = 65534, MANY = 48 };
+#include "deadlock-fixture.h"
 
 /* Shared with the lockers. */
 static struct {
@@ -51,70 +33,17 @@ static struct {
 	_Atomic unsigned arrived;
 } * shared;
 
-/* Fixture */
-
 static int set_up_all(void **state)
 {
-	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-	    mount("tmpfs", "/run", "tmpfs", 0, "mode=755") < 0 ||
-	    mount("tmpfs", "/dev/shm", "tmpfs", 0, "mode=1777") < 0 ||
-	    mkdir("/run/relock", 0700) < 0 || chmod("/run/relock", 01777) < 0)
-		return -1;
 	shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
 		      0);
-	return shared == MAP_FAILED ? -1 : 0;
+	return shared == MAP_FAILED ? -1 : deadlock_set_up_all(state);
 }
 
 static int set_up(void **state)
 {
 	memset(shared, 0, sizeof *shared);
-	locker_files_make();
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	locker_files_remove();
-	unlink(SHARED_TABLE);
-	unlink(ROOTS_TABLE);
-	return 0;
-}
-
-/* Ends two lockers of which `waiter` is blocked by the other. */
-static void end_pair(struct peer *waiter, struct peer *other)
-{
-	assert_int_equal(locker_do(other, RELEASE), 0);
-	assert_int_equal(peer_hear(waiter), 0);
-	locker_end(waiter);
-	locker_end(other);
-}
-
-/* What a crossed wait must look like. */
-static void assert_cross_is_seen(locker_prepare *prepare)
-{
-	struct peer a = locker_start(prepare), b = locker_start(prepare);
-
-	assert_int_equal(locker_do(&a, WRITE(0)), 0);
-	assert_int_equal(locker_do(&b, WRITE(1)), 0);
-	locker_block(&a, WRITE(1));
-	assert_int_equal(locker_do(&b, WRITE(0)), -EDEADLK);
-	assert_true(peer_is_silent(&a));
-	end_pair(&a, &b);
-}
-
-/* ... where the table cannot be used: both wait, and a signal helps. */
-static void assert_cross_is_not_seen(locker_prepare *prepare)
-{
-	struct peer a = locker_start(prepare), b = locker_start(prepare);
-
-	assert_int_equal(locker_do(&a, WRITE(0)), 0);
-	assert_int_equal(locker_do(&b, WRITE(1)), 0);
-	locker_block(&a, WRITE(1));
-	locker_block(&b, JUMP(0));
-	kill(b.pid, SIGUSR1);
-	assert_int_equal(peer_hear(&b), -ECANCELED);
-	assert_true(peer_is_silent(&a));
-	end_pair(&a, &b);
+	return deadlock_set_up(state);
 }
 
 /* Cycles */
@@ -122,28 +51,6 @@ static void assert_cross_is_not_seen(locker_prepare *prepare)
 static void row_14_two_processes(void **state)
 {
 	assert_cross_is_seen(NULL);
-}
-
-/* Each holds its file and waits for the next one's. */
-static void close_ring(unsigned count)
-{
-	struct peer lockers[MANY];
-
-	assert_true(count <= MANY);
-	for (unsigned i = 0; i < count; i++) {
-		lockers[i] = locker_start(NULL);
-		assert_int_equal(locker_do(&lockers[i], WRITE(i)), 0);
-	}
-	for (unsigned i = 0; i + 1 < count; i++)
-		locker_block(&lockers[i], WRITE(i + 1));
-	assert_int_equal(locker_do(&lockers[count - 1], WRITE(0)), -EDEADLK);
-	for (unsigned i = count; i-- > 0;) {
-		assert_int_equal(locker_do(&lockers[i], RELEASE), 0);
-		if (i > 0)
-			assert_int_equal(peer_hear(&lockers[i - 1]), 0);
-	}
-	for (unsigned i = 0; i < count; i++)
-		locker_end(&lockers[i]);
 }
 
 static void row_14_three_processes(void **state)
@@ -158,7 +65,7 @@ static void row_14_twelve_processes(void **state)
 
 static void row_14_many_processes(void **state)
 {
-	close_ring(MANY);
+	close_ring(RING_MAX);
 }
 
 static void row_14_two_upgrades_of_a_read_lock(void **state)
@@ -303,12 +210,6 @@ static void row_14_three_cross_at_the_same_time(void **state)
 }
 
 enum { RANDOM_LOCKERS = 5, RANDOM_ROUNDS = 1500, RANDOM_FILES = 4, RANDOM_BYTES = 8 };
-
-static unsigned next_random(unsigned *seed)
-{
-	*seed = *seed * 1103515245 + 12345;
-	return *seed >> 16;
-}
 
 static bool lock_at_random(unsigned *seed, unsigned file, int *failures)
 {
@@ -670,281 +571,7 @@ static void row_8_a_child_leaves_the_waits_of_its_parent(void **state)
 	locker_end(&b);
 }
 
-/* The cost */
-
-static void a_wait_of_who_holds_nothing_touches_no_file(void **state)
-{
-	struct peer a = locker_start(NULL), b = locker_start(NULL);
-
-	assert_int_equal(locker_do(&a, WRITE(0)), 0);
-	locker_block(&b, WRITE(0));
-	assert_int_equal(access(ROOTS_TABLE, F_OK), -1);
-	end_pair(&b, &a);
-	assert_int_equal(access(ROOTS_TABLE, F_OK), -1);
-}
-
-static void a_wait_leaves_no_slot_behind(void **state)
-{
-	struct flock lock = {.l_type = F_WRLCK};
-
-	assert_cross_is_seen(NULL);
-	int fd = open(ROOTS_TABLE, O_RDWR | O_CLOEXEC);
-	assert_true(fd >= 0);
-	assert_return_code(fcntl(fd, F_OFD_GETLK, &lock), errno);
-	assert_int_equal(lock.l_type, F_UNLCK);
-	close(fd);
-}
-
-static void the_table_is_sparse(void **state)
-{
-	struct stat status;
-
-	close_ring(12);
-	assert_return_code(stat(ROOTS_TABLE, &status), errno);
-	assert_true(status.st_blocks * 512 <= 12 * 4096);
-	assert_int_equal(status.st_mode, S_IFREG | 0600);
-}
-
-/* The table of all users */
-
-static void make_shared_table(void)
-{
-	int fd = open(SHARED_TABLE, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
-
-	assert_true(fd >= 0);
-	assert_return_code(fchmod(fd, 0666), errno);
-	close(fd);
-}
-
-static void become_nobody(void)
-{
-	if (setresgid(NOBODY, NOBODY, NOBODY) < 0 || setresuid(NOBODY, NOBODY, NOBODY) < 0)
-		_exit(96);
-}
-
-static void users_meet_in_the_shared_table(void **state)
-{
-	make_shared_table();
-	struct peer a = locker_start(NULL), b = locker_start(become_nobody);
-
-	assert_int_equal(locker_do(&a, WRITE(0)), 0);
-	assert_int_equal(locker_do(&b, WRITE(1)), 0);
-	locker_block(&a, WRITE(1));
-	/* Who may not look at the thread sees the wait in /proc/locks. */
-	assert_int_equal(locker_do(&b, WRITE(0)), -EDEADLK);
-	end_pair(&a, &b);
-	assert_int_equal(access(ROOTS_TABLE, F_OK), -1);
-}
-
-static void a_shared_table_that_root_did_not_make_is_not_trusted(void **state)
-{
-	make_shared_table();
-	assert_return_code(chown(SHARED_TABLE, NOBODY, NOBODY), errno);
-	assert_cross_is_seen(NULL);
-	struct stat status;
-	assert_return_code(stat(SHARED_TABLE, &status), errno);
-	assert_int_equal(status.st_size, 0);
-	assert_int_equal(access(ROOTS_TABLE, F_OK), 0);
-}
-
-/* Tables that cannot be used */
-
-static void another_users_file_is_not_trusted(void **state)
-{
-	int fd = open(ROOTS_TABLE, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0666);
-
-	assert_true(fd >= 0);
-	assert_return_code(fchown(fd, NOBODY, NOBODY), errno);
-	close(fd);
-	assert_cross_is_not_seen(NULL);
-}
-
-static void a_link_is_not_followed(void **state)
-{
-	assert_return_code(symlink("/dev/shm/elsewhere", ROOTS_TABLE), errno);
-	assert_cross_is_not_seen(NULL);
-	assert_int_equal(access("/dev/shm/elsewhere", F_OK), -1);
-}
-
-static void a_second_name_is_not_trusted(void **state)
-{
-	int fd = open("/dev/shm/elsewhere", O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
-
-	assert_true(fd >= 0);
-	close(fd);
-	assert_return_code(link("/dev/shm/elsewhere", ROOTS_TABLE), errno);
-	assert_cross_is_not_seen(NULL);
-	unlink("/dev/shm/elsewhere");
-}
-
-static void a_pipe_is_not_waited_for(void **state)
-{
-	assert_return_code(mkfifo(ROOTS_TABLE, 0600), errno);
-	assert_cross_is_not_seen(NULL);
-}
-
-static void a_read_only_file_system_is_no_obstacle(void **state)
-{
-	assert_return_code(mount(NULL, "/dev/shm", NULL, MS_REMOUNT | MS_RDONLY, NULL), errno);
-	assert_cross_is_not_seen(NULL);
-	assert_return_code(mount(NULL, "/dev/shm", NULL, MS_REMOUNT, NULL), errno);
-}
-
-static void a_full_file_system_is_no_obstacle(void **state)
-{
-	assert_return_code(mount("tmpfs", "/dev/shm", "tmpfs", 0, "size=4k,mode=1777"), errno);
-	int fd = open("/dev/shm/full", O_CREAT | O_RDWR | O_CLOEXEC, 0600);
-	assert_int_equal(write(fd, "all", 3), 3);
-	close(fd);
-	assert_cross_is_not_seen(NULL);
-	assert_return_code(umount("/dev/shm"), errno);
-}
-
-static void no_folder_is_no_obstacle(void **state)
-{
-	assert_return_code(mount("tmpfs", "/dev", "tmpfs", 0, "mode=755"), errno);
-	assert_cross_is_not_seen(NULL);
-	assert_return_code(umount("/dev"), errno);
-}
-
-static void use_up_descriptors(void)
-{
-	struct rlimit limit = {.rlim_cur = 3, .rlim_max = 3};
-
-	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
-		_exit(96);
-}
-
-static void no_descriptor_is_no_obstacle(void **state)
-{
-	assert_cross_is_not_seen(use_up_descriptors);
-}
-
-static void forbid_large_files(void)
-{
-	struct rlimit limit = {.rlim_cur = 16, .rlim_max = 16};
-
-	/* SIGXFSZ would end it. */
-	if (setrlimit(RLIMIT_FSIZE, &limit) < 0)
-		_exit(96);
-}
-
-static void a_file_size_limit_kills_nobody(void **state)
-{
-	assert_cross_is_not_seen(forbid_large_files);
-}
-
-/* For the search's view of the others, not for what it has. */
-static void forbid_more_memory(void)
-{
-	struct rlimit limit = {.rlim_cur = 4096, .rlim_max = 4096};
-
-	if (setrlimit(RLIMIT_AS, &limit) < 0)
-		_exit(96);
-}
-
-static void no_memory_is_no_obstacle(void **state)
-{
-	assert_cross_is_not_seen(forbid_more_memory);
-}
-
-static void without_proc_the_table_is_believed(void **state)
-{
-	/* It cannot be watched either: `b` decides once `a` has announced. */
-	struct peer a = locker_start(NULL), b = locker_start(NULL);
-
-	assert_int_equal(locker_do(&a, WRITE(0)), 0);
-	assert_int_equal(locker_do(&b, WRITE(1)), 0);
-	locker_block(&a, WRITE(1));
-	assert_return_code(mount("tmpfs", "/proc", "tmpfs", 0, "mode=755"), errno);
-	int result = locker_do(&b, WRITE(0));
-	assert_return_code(umount("/proc"), errno);
-	assert_int_equal(result, -EDEADLK);
-	end_pair(&a, &b);
-}
-
-/* Tables that somebody spoils */
-
-static int open_table(void)
-{
-	int fd = open(ROOTS_TABLE, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
-
-	assert_true(fd >= 0);
-	return fd;
-}
-
-static void garbage_is_not_believed(void **state)
-{
-	struct flock everything = {.l_type = F_WRLCK, .l_start = DEADLOCK_SLOTS_MAX + 1};
-	unsigned char bytes[4096];
-	unsigned seed = 1;
-	int fd = open_table();
-
-	for (size_t i = 0; i < sizeof bytes; i++)
-		bytes[i] = (unsigned char)next_random(&seed);
-	for (int slot = 0; slot < 40; slot++)
-		assert_int_equal(pwrite(fd, bytes, sizeof bytes, (off_t)slot * DEADLOCK_SLOT_SIZE),
-				 sizeof bytes);
-	/* All those slots are alive, but for the first. */
-	assert_return_code(fcntl(fd, F_OFD_SETLK, &everything), errno);
-	struct peer a = locker_start(NULL), b = locker_start(NULL);
-	assert_int_equal(locker_do(&a, WRITE(0)), 0);
-	locker_block(&b, WRITE(0));
-	end_pair(&b, &a);
-	close(fd);
-	assert_cross_is_seen(NULL);
-}
-
-/* A record that is right but for one bit somewhere. */
-static void a_torn_record_is_not_believed(void **state)
-{
-	struct peer a = locker_start(NULL), b = locker_start(NULL);
-	unsigned char byte;
-	int fd = open_table();
-
-	assert_int_equal(locker_do(&a, WRITE(0)), 0);
-	assert_int_equal(locker_do(&b, WRITE(1)), 0);
-	locker_block(&a, WRITE(1));
-	off_t last = lseek(fd, 0, SEEK_END) - 1;
-	assert_int_equal(pread(fd, &byte, 1, last), 1);
-	byte ^= 1;
-	assert_int_equal(pwrite(fd, &byte, 1, last), 1);
-	locker_block(&b, JUMP(0));
-	kill(b.pid, SIGUSR1);
-	assert_int_equal(peer_hear(&b), -ECANCELED);
-	byte ^= 1;
-	assert_int_equal(pwrite(fd, &byte, 1, last), 1);
-	assert_int_equal(locker_do(&b, WRITE(0)), -EDEADLK);
-	close(fd);
-	end_pair(&a, &b);
-}
-
-static void a_truncated_table_harms_nobody(void **state)
-{
-	struct peer a = locker_start(NULL), b = locker_start(NULL);
-
-	assert_int_equal(locker_do(&a, WRITE(0)), 0);
-	assert_int_equal(locker_do(&b, WRITE(1)), 0);
-	locker_block(&a, WRITE(1));
-	assert_return_code(truncate(ROOTS_TABLE, 0), errno);
-	locker_block(&b, JUMP(0));
-	kill(b.pid, SIGUSR1);
-	assert_int_equal(peer_hear(&b), -ECANCELED);
-	end_pair(&a, &b);
-}
-
-static void a_table_that_somebody_locks_is_done_without(void **state)
-{
-	struct flock everything = {.l_type = F_WRLCK};
-	int fd = open_table();
-
-	assert_return_code(fcntl(fd, F_OFD_SETLK, &everything), errno);
-	assert_cross_is_not_seen(NULL);
-	close(fd);
-	assert_cross_is_seen(NULL);
-}
-
-#define CASE(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
+#define CASE(function) cmocka_unit_test_setup_teardown(function, set_up, deadlock_tear_down)
 
 int main(void)
 {
@@ -977,26 +604,6 @@ int main(void)
 		CASE(row_14_both_threads_of_a_process_wait),
 		CASE(row_8_a_child_holds_nothing_and_so_is_no_link),
 		CASE(row_8_a_child_leaves_the_waits_of_its_parent),
-		CASE(a_wait_of_who_holds_nothing_touches_no_file),
-		CASE(a_wait_leaves_no_slot_behind),
-		CASE(the_table_is_sparse),
-		CASE(users_meet_in_the_shared_table),
-		CASE(a_shared_table_that_root_did_not_make_is_not_trusted),
-		CASE(another_users_file_is_not_trusted),
-		CASE(a_link_is_not_followed),
-		CASE(a_second_name_is_not_trusted),
-		CASE(a_pipe_is_not_waited_for),
-		CASE(a_read_only_file_system_is_no_obstacle),
-		CASE(a_full_file_system_is_no_obstacle),
-		CASE(no_folder_is_no_obstacle),
-		CASE(no_descriptor_is_no_obstacle),
-		CASE(a_file_size_limit_kills_nobody),
-		CASE(no_memory_is_no_obstacle),
-		CASE(without_proc_the_table_is_believed),
-		CASE(garbage_is_not_believed),
-		CASE(a_torn_record_is_not_believed),
-		CASE(a_truncated_table_harms_nobody),
-		CASE(a_table_that_somebody_locks_is_done_without),
 	};
 
 	return cmocka_run_group_tests_name("preload: deadlocks", tests, set_up_all, NULL);
