@@ -18,6 +18,7 @@
 
 #include "command.h"
 #include "private-shm.h"
+#include "semaphores.h"
 
 static int setup(void **state)
 {
@@ -33,35 +34,19 @@ static int teardown(void **state)
 	return folder_teardown(state);
 }
 
-static sem_t *semaphore_of(const char *name)
-{
-	sem_t *semaphore = sem_open(name, O_CREAT, 0600, 1);
-
-	assert_ptr_not_equal(semaphore, SEM_FAILED);
-	return semaphore;
-}
-
-static int value_of(sem_t *semaphore)
-{
-	int value = -1;
-
-	assert_int_equal(sem_getvalue(semaphore, &value), 0);
-	return value;
-}
-
 static void get_and_unget(void **state)
 {
 	sem_t *semaphore = semaphore_of("a");
 
 	EXPECT_IN(EXPECT(0, "get", "-m", "nightly", "a")->out, "a: granted, exclusive, held by");
-	assert_int_equal(value_of(semaphore), 0);
+	assert_int_equal(value_of_semaphore(semaphore), 0);
 	EXPECT_IN(EXPECT(1, "get", "-t", "0.01", "a")->err, "nightly");
 	const char *text = EXPECT(0, "state", "a")->out;
 	assert_string_equal(state_value(text, "value"), "0");
 	assert_string_equal(state_value(text, "info"), "nightly");
 	EXPECT_IN(state_value(text, "via"), "relock get");
 	EXPECT(0, "unget", "a");
-	assert_int_equal(value_of(semaphore), 1);
+	assert_int_equal(value_of_semaphore(semaphore), 1);
 	EXPECT(1, "unget", "a");
 	text = EXPECT(0, "state", "a")->out;
 	assert_string_equal(state_value(text, "state"), "free");
@@ -77,9 +62,9 @@ static void unget_forces_what_another_program_holds(void **state)
 	EXPECT_IN(EXPECT(1, "run", "-n", "a", "--", "true")->err, "a: not to be had at once");
 	EXPECT_IN(EXPECT(0, "state", "a")->out, "relock unget --force");
 	EXPECT(1, "unget", "a");
-	assert_int_equal(value_of(semaphore), 0);
+	assert_int_equal(value_of_semaphore(semaphore), 0);
 	EXPECT(0, "unget", "--force", "a");
-	assert_int_equal(value_of(semaphore), 1);
+	assert_int_equal(value_of_semaphore(semaphore), 1);
 	sem_close(semaphore);
 }
 
@@ -88,12 +73,12 @@ static void run_gives_back(void **state)
 	sem_t *semaphore = semaphore_of("a");
 	struct program holder = start_holder("a", NULL);
 
-	assert_int_equal(value_of(semaphore), 0);
+	assert_int_equal(value_of_semaphore(semaphore), 0);
 	EXPECT(1, "run", "-n", "a", "--", "true");
 	EXPECT(1, "run", "-w", "0.01", "a", "--", "true");
 	struct outcome outcome = finish(&holder);
 	outcome_free(&outcome);
-	assert_int_equal(value_of(semaphore), 1);
+	assert_int_equal(value_of_semaphore(semaphore), 1);
 	sem_close(semaphore);
 }
 
@@ -103,10 +88,10 @@ static void a_killed_run_is_noticed(void **state)
 
 	/* Its command replaces it, and leaves nothing behind. */
 	EXPECT(137, "run", "-F", "a", "--", "sh", "-c", "kill -9 $$");
-	assert_int_equal(value_of(semaphore), 0);
+	assert_int_equal(value_of_semaphore(semaphore), 0);
 	EXPECT_IN(EXPECT(0, "state", "a")->out, "died: ");
 	EXPECT(0, "run", "-n", "a", "--", "true");
-	assert_int_equal(value_of(semaphore), 1);
+	assert_int_equal(value_of_semaphore(semaphore), 1);
 	sem_close(semaphore);
 }
 

@@ -9,7 +9,6 @@
  */
 #include "fixture.h"
 
-#include <dirent.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,20 +18,6 @@
 #include <unistd.h>
 
 enum { PATIENCE = 20, ARGUMENTS_MAX = 24 };
-
-static size_t count_descriptors(pid_t pid)
-{
-	char path[64];
-	size_t count = 0;
-
-	snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
-	DIR *dir = opendir(path);
-	assert_non_null(dir);
-	while (readdir(dir))
-		count++;
-	closedir(dir);
-	return count;
-}
 
 static long memory_kib(pid_t pid)
 {
@@ -106,7 +91,7 @@ static int run_oracle(char *const arguments[])
 struct run {
 	const char *driver;
 	bool exclusive; /* the store has no shared locks */
-	bool flocker, second, library, bare;
+	bool flocker, second, librelock, bare;
 	const char *threads, *processes, *break_every;
 	const char *crash_every; /* NULL: never */
 };
@@ -125,7 +110,7 @@ static int run_on(const struct fixture *fixture, const struct run *run)
 		make("--break-every=%s", run->break_every),
 		run->crash_every ? make("--crash-every=%s", run->crash_every) : NULL,
 		run->flocker ? make("--mix=flocker=%s", mount) : NULL,
-		run->library ? make(library, fixture->store_url) : NULL,
+		run->librelock ? make(library, fixture->store_url) : NULL,
 		run->bare ? make("--mix=bare-ofd=%s", fixture->store_url) : NULL,
 		run->exclusive ? make("--fork-every=%s", forks()) : NULL,
 		run->second ? make(opener, second) : NULL,
@@ -193,7 +178,7 @@ static void openers_and_flockers_exclude_users_of_the_store(void **state)
 {
 	expect_exclusion(*state, &(struct run){.driver = "opener",
 					       .flocker = true,
-					       .library = true,
+					       .librelock = true,
 					       .bare = true,
 					       .threads = "1",
 					       .processes = "8",
@@ -204,7 +189,7 @@ static void two_mounts_and_breakers(void **state)
 {
 	expect_exclusion(*state, &(struct run){.driver = "opener",
 					       .flocker = true,
-					       .library = true,
+					       .librelock = true,
 					       .second = true,
 					       .threads = THREADS,
 					       .processes = "10",
@@ -216,7 +201,7 @@ static void two_mounts_of_a_store_of_files(void **state)
 {
 	expect_exclusion(*state, &(struct run){.driver = "opener-exclusive",
 					       .exclusive = true,
-					       .library = true,
+					       .librelock = true,
 					       .second = true,
 					       .threads = THREADS,
 					       .processes = "6",
@@ -236,7 +221,7 @@ static void supervised_mount_goes_on(void **state)
 	mount_supervised(*state);
 	expect_exclusion(*state, &(struct run){.driver = "opener",
 					       .flocker = true,
-					       .library = true,
+					       .librelock = true,
 					       .threads = THREADS,
 					       .processes = "8",
 					       .break_every = "0",

@@ -4,10 +4,10 @@
  */
 #include "fixture.h"
 #include "restarts.h"
+#include "semaphores.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,22 +22,6 @@ static int setup_supervised(void **state)
 	fixture_mount_with(*state, "supervise");
 	assert_int_equal(try_open(*state, "warm", O_WRONLY | O_CREAT), 0);
 	return 0;
-}
-
-static sem_t *semaphore_of(const char *name)
-{
-	sem_t *semaphore = sem_open(name, O_CREAT, 0600, 1);
-
-	assert_ptr_not_equal(semaphore, SEM_FAILED);
-	return semaphore;
-}
-
-static int value_of_semaphore(sem_t *semaphore)
-{
-	int value = -1;
-
-	assert_int_equal(sem_getvalue(semaphore, &value), 0);
-	return value;
 }
 
 static void an_open_file_is_a_held_semaphore(void **state)

@@ -178,6 +178,16 @@ int hold_until_told(struct peer *self, void *argument)
 	return result == 0 ? 0 : -result;
 }
 
+int wait_until_told(struct peer *self, void *argument)
+{
+	relock_lock *lock = handle(argument, "demo");
+
+	peer_say(self, lock_within(lock, RELOCK_FOREVER));
+	peer_hear(self);
+	relock_lock_close(lock);
+	return 0;
+}
+
 long wait_syscall(const struct fixture *fixture)
 {
 	if (strncmp(fixture->url, "sem:", 4) == 0)

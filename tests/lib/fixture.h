@@ -64,6 +64,10 @@ struct holding {
 };
 peer_main hold_until_told;
 
+/* One that waits for the lock "demo" of the fixture that is its argument, says what
+ * came of it, and has it until it is told to end. */
+peer_main wait_until_told;
+
 /* The system call in which a waiter of this store sleeps. */
 long wait_syscall(const struct fixture *fixture);
 

@@ -493,16 +493,6 @@ static void all_holders_of_removed_files_exclude(void **state)
 	relock_lock_close(lock);
 }
 
-static int wait_for_ever(struct peer *self, void *argument)
-{
-	relock_lock *lock = handle(argument, "demo");
-
-	peer_say(self, lock_within(lock, RELOCK_FOREVER));
-	peer_hear(self);
-	relock_lock_close(lock);
-	return 0;
-}
-
 static void holder_of_a_removed_file_is_waited_for(void **state)
 {
 	const struct fixture *fixture = *state;
@@ -510,7 +500,7 @@ static void holder_of_a_removed_file_is_waited_for(void **state)
 
 	assert_int_equal(try_lock(lock), 0);
 	assert_int_equal(unlink(path_of(*state, "demo")), 0);
-	struct peer peer = peer_start(wait_for_ever, *state);
+	struct peer peer = peer_start(wait_until_told, *state);
 	wait_until_blocked(peer.pid, strncmp(fixture->url, "ofd:", 4) == 0 ? SYS_fcntl : SYS_flock);
 	assert_true(peer_is_silent(&peer));
 	assert_int_equal(relock_release(lock), 0);

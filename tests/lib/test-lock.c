@@ -372,17 +372,6 @@ static void status_names_every_shared_holder(void **state)
 	relock_lock_close(lock);
 }
 
-static int wait_for_lock(struct peer *self, void *argument)
-{
-	relock_lock *lock = handle(argument, "demo");
-
-	int result = lock_within(lock, RELOCK_FOREVER);
-	peer_say(self, result);
-	peer_hear(self);
-	relock_lock_close(lock);
-	return 0;
-}
-
 static void status_names_the_waiters(void **state)
 {
 	const struct fixture *fixture = *state;
@@ -391,7 +380,7 @@ static void status_names_the_waiters(void **state)
 	struct relock_status *status = NULL;
 
 	assert_int_equal(try_lock(lock), 0);
-	struct peer peer = peer_start(wait_for_lock, *state);
+	struct peer peer = peer_start(wait_until_told, *state);
 	wait_until_blocked(peer.pid, number);
 	assert_int_equal(relock_lock_status(lock, &status), 0);
 	assert_int_equal(status->waiter_count, 1);

@@ -23,22 +23,7 @@
 #include <unistd.h>
 
 #include "private-shm.h"
-
-static sem_t *semaphore_of(const char *name)
-{
-	sem_t *semaphore = sem_open(name, O_CREAT, 0600, 1);
-
-	assert_ptr_not_equal(semaphore, SEM_FAILED);
-	return semaphore;
-}
-
-static int value_of(sem_t *semaphore)
-{
-	int value = -1;
-
-	assert_int_equal(sem_getvalue(semaphore, &value), 0);
-	return value;
-}
+#include "semaphores.h"
 
 static const char *semaphore_path(const char *name)
 {
@@ -100,7 +85,7 @@ static void names_have_251_bytes(void **state)
 	name[251] = '\0';
 	lock = handle(fixture, name);
 	assert_int_equal(try_lock(lock), 0);
-	assert_int_equal(value_of(semaphore_of(name)), 0);
+	assert_int_equal(value_of_semaphore(semaphore_of(name)), 0);
 	relock_lock_close(lock);
 }
 
@@ -163,7 +148,7 @@ static void others_and_we_exclude_each_other(void **state)
 	assert_int_equal(try_lock(lock), 0);
 	assert_int_equal(sem_trywait(semaphore), -1);
 	assert_int_equal(relock_release(lock), 0);
-	assert_int_equal(value_of(semaphore), 1);
+	assert_int_equal(value_of_semaphore(semaphore), 1);
 	sem_close(semaphore);
 	relock_lock_close(lock);
 }
@@ -194,30 +179,19 @@ static void our_release_wakes_them(void **state)
 	relock_lock_close(lock);
 }
 
-static int wait_for_ever(struct peer *self, void *argument)
-{
-	relock_lock *lock = handle(argument, "demo");
-	int result = lock_within(lock, RELOCK_FOREVER);
-
-	peer_say(self, result);
-	peer_hear(self);
-	relock_lock_close(lock);
-	return 0;
-}
-
 static void their_post_wakes_us(void **state)
 {
 	sem_t *semaphore = semaphore_of("demo");
 
 	assert_int_equal(sem_wait(semaphore), 0);
-	struct peer peer = peer_start(wait_for_ever, *state);
+	struct peer peer = peer_start(wait_until_told, *state);
 	wait_until_blocked(peer.pid, SYS_futex);
 	assert_int_equal(sem_post(semaphore), 0);
 	assert_int_equal(peer_hear(&peer), 0);
-	assert_int_equal(value_of(semaphore), 0);
+	assert_int_equal(value_of_semaphore(semaphore), 0);
 	peer_say(&peer, 1);
 	assert_int_equal(peer_reap(&peer), 0);
-	assert_int_equal(value_of(semaphore), 1);
+	assert_int_equal(value_of_semaphore(semaphore), 1);
 	sem_close(semaphore);
 }
 
@@ -226,16 +200,16 @@ static void killed_waiters_cost_nobody_anything(void **state)
 	sem_t *semaphore = semaphore_of("demo");
 
 	assert_int_equal(sem_wait(semaphore), 0);
-	struct peer first = peer_start(wait_for_ever, *state);
+	struct peer first = peer_start(wait_until_told, *state);
 	wait_until_blocked(first.pid, SYS_futex);
-	struct peer second = peer_start(wait_for_ever, *state);
+	struct peer second = peer_start(wait_until_told, *state);
 	wait_until_blocked(second.pid, SYS_futex);
 	peer_kill(&first);
 	assert_int_equal(sem_post(semaphore), 0);
 	assert_int_equal(peer_hear(&second), 0);
 	peer_say(&second, 1);
 	assert_int_equal(peer_reap(&second), 0);
-	assert_int_equal(value_of(semaphore), 1);
+	assert_int_equal(value_of_semaphore(semaphore), 1);
 	sem_close(semaphore);
 }
 
@@ -301,9 +275,9 @@ static void break_posts_for_them(void **state)
 	assert_int_equal(relock_break(fixture->store, "demo", NULL), -ENOENT);
 	assert_int_equal(sem_wait(semaphore), 0);
 	assert_int_equal(relock_break(fixture->store, "demo", NULL), 0);
-	assert_int_equal(value_of(semaphore), 1);
+	assert_int_equal(value_of_semaphore(semaphore), 1);
 	assert_int_equal(relock_break(fixture->store, "demo", NULL), -ENOENT);
-	assert_int_equal(value_of(semaphore), 1);
+	assert_int_equal(value_of_semaphore(semaphore), 1);
 	sem_close(semaphore);
 }
 
@@ -320,17 +294,17 @@ static void a_post_over_our_head_frees_it(void **state)
 	assert_int_equal(try_lock(next), 0);
 	assert_int_equal(relock_token(next, &token), 0);
 	assert_int_equal(relock_token(lock, &token), -ESTALE);
-	assert_int_equal(value_of(semaphore), 0);
+	assert_int_equal(value_of_semaphore(semaphore), 0);
 	assert_int_equal(relock_check(lock), -ESTALE);
 	assert_int_equal(relock_check(next), 0);
 	assert_int_equal(relock_release(next), 0);
-	assert_int_equal(value_of(semaphore), 1);
+	assert_int_equal(value_of_semaphore(semaphore), 1);
 	/* And without anybody between. */
 	assert_int_equal(try_lock(lock), 0);
 	assert_int_equal(sem_post(semaphore), 0);
 	assert_int_equal(relock_release(lock), -ESTALE);
 	assert_message_names("/dev/shm/sem.demo");
-	assert_int_equal(value_of(semaphore), 1);
+	assert_int_equal(value_of_semaphore(semaphore), 1);
 	sem_close(semaphore);
 	relock_lock_close(lock);
 	relock_lock_close(next);
@@ -347,7 +321,7 @@ static void who_takes_what_was_given_away_keeps_it(void **state)
 	write_text("2025-11-06 10:39:00.512996 - cli");
 	assert_string_equal(state_of(*state, "demo", "info"), "cli");
 	assert_int_equal(relock_release(lock), -ESTALE);
-	assert_int_equal(value_of(semaphore), 0);
+	assert_int_equal(value_of_semaphore(semaphore), 0);
 	assert_int_equal(try_lock(lock), -EAGAIN);
 	assert_int_equal(sem_post(semaphore), 0);
 	assert_int_equal(try_lock(lock), 0);
@@ -372,7 +346,7 @@ static void a_dead_holder_whose_lock_was_given_away_leaves_none(void **state)
 	assert_int_equal(sem_post(semaphore), 0);
 	assert_int_equal(try_lock(lock), 0);
 	assert_int_equal(relock_release(lock), 0);
-	assert_int_equal(value_of(semaphore), 1);
+	assert_int_equal(value_of_semaphore(semaphore), 1);
 	sem_close(semaphore);
 	relock_lock_close(lock);
 }
@@ -390,7 +364,7 @@ static void a_value_above_1_admits_one(void **state)
 	assert_int_equal(sem_trywait(semaphore), -1);
 	assert_int_equal(try_lock(other), -EAGAIN);
 	assert_int_equal(relock_release(lock), 0);
-	assert_int_equal(value_of(semaphore), 1);
+	assert_int_equal(value_of_semaphore(semaphore), 1);
 	sem_close(semaphore);
 	relock_lock_close(lock);
 	relock_lock_close(other);
@@ -405,14 +379,14 @@ static void a_dead_holders_lock_is_had_once(void **state)
 
 	for (int i = 0; i < 20; i++) {
 		die_with_it(*state, "demo");
-		assert_int_equal(value_of(semaphore), 0);
+		assert_int_equal(value_of_semaphore(semaphore), 0);
 		assert_string_equal(state_of(*state, "demo", "state"), "free");
 		assert_non_null(state_of(*state, "demo", "died"));
 		assert_int_equal(try_lock(first), 0);
 		assert_int_equal(try_lock(second), -EAGAIN);
 		assert_int_equal(sem_trywait(semaphore), -1);
 		assert_int_equal(relock_release(first), 0);
-		assert_int_equal(value_of(semaphore), 1);
+		assert_int_equal(value_of_semaphore(semaphore), 1);
 	}
 	sem_close(semaphore);
 	relock_lock_close(first);
@@ -425,7 +399,7 @@ static void a_waiter_notices_that_the_holder_died(void **state)
 	struct peer holder = peer_start(hold_until_told, &holding);
 
 	assert_int_equal(peer_hear(&holder), 1);
-	struct peer waiter = peer_start(wait_for_ever, *state);
+	struct peer waiter = peer_start(wait_until_told, *state);
 	wait_until_blocked(waiter.pid, SYS_futex);
 	peer_kill(&holder);
 	assert_int_equal(peer_hear(&waiter), 0);
@@ -489,13 +463,13 @@ static void the_last_who_leaves_gives_back(void **state)
 	request.flags = RELOCK_INHERIT;
 	assert_int_equal(relock_acquire(lock, &request), 0);
 	assert_int_equal(relock_leave(lock), 0);
-	assert_int_equal(value_of(semaphore), 1);
+	assert_int_equal(value_of_semaphore(semaphore), 1);
 	/* And while somebody is left: that one has it. */
 	assert_int_equal(relock_acquire(lock, &request), 0);
 	struct peer peer = peer_start(inherit_and_wait, NULL);
 	assert_int_equal(peer_hear(&peer), 1);
 	assert_int_equal(relock_leave(lock), 0);
-	assert_int_equal(value_of(semaphore), 0);
+	assert_int_equal(value_of_semaphore(semaphore), 0);
 	assert_int_equal(try_lock(lock), -EAGAIN);
 	peer_say(&peer, 1);
 	assert_int_equal(peer_reap(&peer), 0);
@@ -517,7 +491,7 @@ static void who_exits_gives_back(void **state)
 	struct peer peer = peer_start(acquire_and_exit, *state);
 
 	assert_int_equal(peer_reap(&peer), 0);
-	assert_int_equal(value_of(semaphore), 1);
+	assert_int_equal(value_of_semaphore(semaphore), 1);
 	sem_close(semaphore);
 }
 
@@ -554,7 +528,7 @@ static void a_semaphore_replaced_meanwhile_is_found(void **state)
 	assert_int_equal(try_lock(lock), -EAGAIN);
 	assert_int_equal(sem_post(semaphore), 0);
 	assert_int_equal(try_lock(lock), 0);
-	assert_int_equal(value_of(semaphore), 0);
+	assert_int_equal(value_of_semaphore(semaphore), 0);
 	sem_close(semaphore);
 	relock_lock_close(lock);
 }
@@ -564,7 +538,7 @@ static void a_waiter_finds_the_new_semaphore(void **state)
 	sem_t *old = semaphore_of("demo");
 
 	assert_int_equal(sem_wait(old), 0);
-	struct peer peer = peer_start(wait_for_ever, *state);
+	struct peer peer = peer_start(wait_until_told, *state);
 	wait_until_blocked(peer.pid, SYS_futex);
 	assert_int_equal(sem_unlink("demo"), 0);
 	assert_int_equal(peer_hear(&peer), 0);
