@@ -124,16 +124,52 @@ static void ask(int out, void *argument)
 
 /* In the command */
 
-/* Daemons, or folders of them, for the life of the process. */
-struct seen_daemons {
-	size_t count;
-	int32_t keepers[64];
+static bool is_of_our_pids(const struct mount_look *look)
+{
+	struct stat status;
+
+	return stat("/proc/self/ns/pid", &status) == 0 && status.st_ino == look->pid_namespace;
+}
+
+/* Who mounted it is the kernel's word.  What a process of theirs holds or waits for
+ * is theirs to hide. */
+static bool is_owners(const struct mounted *mount, pid_t pid)
+{
+	struct stat status;
+	char path[32];
+
+	snprintf(path, sizeof path, "/proc/%d", (int)pid);
+	return stat(path, &status) == 0 && status.st_uid == mount->owner;
+}
+
+/* Daemons that have answered. */
+struct daemon {
+	uint64_t pid_namespace;
+	int32_t keeper;
+	bool in_sight;
 };
 
-static bool is_seen(const struct seen_daemons *seen, int32_t keeper)
+struct seen_daemons {
+	size_t count;
+	struct daemon daemons[64];
+};
+
+static struct daemon daemon_of(const struct mounted *mount, const struct mount_look *look)
+{
+	return (struct daemon){
+		.pid_namespace = look->pid_namespace,
+		.keeper = look->keeper,
+		.in_sight = is_of_our_pids(look) && is_owners(mount, look->server) &&
+			    is_owners(mount, look->keeper),
+	};
+}
+
+static bool is_seen(const struct seen_daemons *seen, const struct daemon *daemon)
 {
 	for (size_t i = 0; i < seen->count; i++)
-		if (seen->keepers[i] == keeper)
+		if (seen->daemons[i].keeper == daemon->keeper &&
+		    seen->daemons[i].pid_namespace == daemon->pid_namespace &&
+		    seen->daemons[i].in_sight == daemon->in_sight)
 			return true;
 	return false;
 }
@@ -165,7 +201,8 @@ static void note_silent(const char *folder)
 
 /* 0 at the end, -ETIMEDOUT. */
 static int hear(struct courier *courier, const struct questions *questions,
-		const struct seen_daemons *seen, mount_told *told, void *argument, int32_t *keeper)
+		const struct seen_daemons *seen, mount_told *told, void *argument,
+		struct daemon *daemon)
 {
 	CLEANUP_FREE struct mount_look *pages = calloc(PAGES_MOST, sizeof *pages);
 	struct heading heading;
@@ -177,10 +214,10 @@ static int hear(struct courier *courier, const struct questions *questions,
 		error = courier_hear(courier, pages, heading.page_count * sizeof *pages, PATIENCE);
 		if (error < 0)
 			break;
-		*keeper = pages[0].keeper;
-		if (!is_seen(seen, *keeper))
+		*daemon = daemon_of(questions->mount, &pages[0]);
+		if (!is_seen(seen, daemon))
 			told(heading.name, pages, heading.page_count, questions->mount->folder,
-			     argument);
+			     daemon->in_sight, argument);
 	}
 	return error == -ETIMEDOUT ? error : 0;
 }
@@ -189,19 +226,19 @@ static void ask_mount(const struct questions *questions, struct seen_daemons *se
 		      mount_told *told, void *argument)
 {
 	struct courier courier;
-	int32_t keeper = 0;
+	struct daemon daemon = {0};
 
 	if (is_silent(questions->mount->folder) ||
 	    courier_send(&courier, ask, (void *)questions) < 0)
 		return;
 
-	int error = hear(&courier, questions, seen, told, argument, &keeper);
+	int error = hear(&courier, questions, seen, told, argument, &daemon);
 
 	courier_end(&courier);
 	if (error < 0)
 		note_silent(questions->mount->folder);
-	if (keeper != 0 && seen->count < sizeof seen->keepers / sizeof seen->keepers[0])
-		seen->keepers[seen->count++] = keeper;
+	if (daemon.keeper != 0 && seen->count < sizeof seen->daemons / sizeof seen->daemons[0])
+		seen->daemons[seen->count++] = daemon;
 }
 
 void ask_mounts(const char *store, const char *const names[], size_t count, mount_told *told,

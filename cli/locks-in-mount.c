@@ -142,20 +142,12 @@ static void put_waiters(struct relock_kernel_lock *lock, const struct mount_look
 	lock->waiter_count += pages[0].queue_length;
 }
 
-static bool is_of_our_pids(const struct mount_look *look)
-{
-	struct stat status;
-
-	return stat("/proc/self/ns/pid", &status) == 0 && status.st_ino == look->pid_namespace;
-}
-
 static void told(size_t name, const struct mount_look *pages, size_t page_count, const char *folder,
-		 void *argument)
+		 bool in_sight, void *argument)
 {
 	const struct asking *asking = argument;
 	size_t place = asking->places[name];
 	struct relock_kernel_lock *lock = &asking->locks[place];
-	bool in_sight = is_of_our_pids(pages);
 
 	if (in_sight && daemon_holds(lock, pages)) {
 		char *text = NULL;

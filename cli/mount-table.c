@@ -18,18 +18,27 @@ static void end_mounts(FILE **mounts)
 		endmntent(*mounts);
 }
 
+static uid_t owner_of(const struct mntent *mount)
+{
+	const char *option = hasmntopt(mount, "user_id");
+	unsigned owner;
+
+	return option && sscanf(option, "user_id=%u", &owner) == 1 ? (uid_t)owner : (uid_t)-1;
+}
+
 static void take(struct mounted *mounted, const struct mntent *mount)
 {
 	mounted_free(mounted);
 	mounted->folder = need_text(strdup(mount->mnt_dir));
 	mounted->type = need_text(strdup(mount->mnt_type));
 	mounted->source = need_text(strdup(mount->mnt_fsname));
+	mounted->owner = owner_of(mount);
 }
 
 bool mount_table_find(const char *folder, struct mounted *ret)
 {
 	CLEANUP(end_mounts) FILE *mounts = setmntent("/proc/self/mounts", "re");
-	struct mounted mounted = {NULL, NULL, NULL};
+	struct mounted mounted = {0};
 	struct mntent *mount;
 
 	while (mounts && (mount = getmntent(mounts)))
@@ -82,7 +91,7 @@ size_t mount_table_list(struct mounted **ret)
 			if (!list)
 				out_of_memory();
 			place = &list[count++];
-			*place = (struct mounted){NULL, NULL, NULL};
+			*place = (struct mounted){0};
 		}
 		take(place, mount);
 	}

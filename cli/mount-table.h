@@ -5,11 +5,13 @@
 
 #include <stdbool.h>
 #include <stdlib.h>
+#include <sys/types.h>
 
 struct mounted {
 	char *folder; /* absolute */
 	char *type;   /* "fuse.relockfs" */
 	char *source; /* of a relockfs: the store's URL */
+	uid_t owner;  /* of a FUSE mount: who mounted it; else (uid_t)-1 */
 };
 
 /* What is to be seen on this absolute path, to be freed with mounted_free();

@@ -41,13 +41,6 @@ static int64_t moment_of_start(uint64_t start_time)
 }
 
 /* Pids mean something only in their namespace. */
-static bool is_of_our_pids(const struct mount_look *look)
-{
-	struct stat status;
-
-	return stat("/proc/self/ns/pid", &status) == 0 && status.st_ino == look->pid_namespace;
-}
-
 /* Holders */
 
 static bool is_recorded_as(const struct relock_holder *holder, const struct mount_look_holder *told,
@@ -213,13 +206,14 @@ static bool merge_holders(struct relock_status *status, const struct mount_look 
 /* Waiters */
 
 /* Takes the daemon's own wait out, which is there for those told of. */
-static void drop_own_wait(struct relock_status *status, const struct mount_look *look)
+static void drop_own_wait(struct relock_status *status, const struct mount_look *look,
+			  bool in_sight)
 {
 	size_t kept = 0;
 
 	for (size_t i = 0; i < status->waiter_pid_count; i++)
-		if (status->waiter_pids[i] != look->server &&
-		    status->waiter_pids[i] != look->keeper)
+		if (!in_sight || (status->waiter_pids[i] != look->server &&
+				  status->waiter_pids[i] != look->keeper))
 			status->waiter_pids[kept++] = status->waiter_pids[i];
 
 	size_t dropped = status->waiter_pid_count - kept;
@@ -263,15 +257,14 @@ struct completing {
 };
 
 static void told(size_t name, const struct mount_look *pages, size_t page_count, const char *folder,
-		 void *argument)
+		 bool in_sight, void *argument)
 {
 	struct completing *completing = argument;
 	struct relock_status *status = completing->list[completing->places[name]];
-	bool in_sight = is_of_our_pids(&pages[0]);
 
 	if (in_sight && !merge_holders(status, &pages[0], folder))
 		completing->is_of_now = false;
-	drop_own_wait(status, &pages[0]);
+	drop_own_wait(status, &pages[0], in_sight);
 	merge_waiters(status, pages, page_count, in_sight);
 }
 
