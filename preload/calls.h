@@ -19,7 +19,8 @@
  *
  * A call that is left by siglongjmp(3) stays counted until the thread locks
  * again, and one that is left with its thread for good; the only harm is a
- * descriptor of the shim's that stays open, without locks.
+ * descriptor of the shim's that stays open, without locks, once the program has
+ * closed its own, and that each call looks whether it may go.
  */
 #pragma once
 
@@ -63,6 +64,14 @@ static inline void shim_call_end(const struct shim_call *call)
 	shim_closing_call_is_over();
 }
 
+static inline void shim_calls_note(int index, uintptr_t frame, struct locked_file *file)
+{
+	atomic_signal_fence(memory_order_seq_cst);
+	shim_calls.list[index].frame = frame;
+	shim_calls.list[index].file = file;
+	atomic_signal_fence(memory_order_seq_cst);
+}
+
 /* False: `fd` has got another tag in between, and the record may be another
  * file's. */
 static inline bool shim_call_begin(struct shim_call *call, int fd, descriptor_tag tag,
@@ -78,10 +87,10 @@ static inline bool shim_call_begin(struct shim_call *call, int fd, descriptor_ta
 		 * it to be counted off. */
 		locked_file_begin_use(file);
 		call->index = shim_calls.count;
-		shim_calls.list[call->index].frame = frame;
-		shim_calls.list[call->index].file = file;
-		atomic_signal_fence(memory_order_seq_cst);
+		shim_calls_note(call->index, frame, file);
 		shim_calls.count++;
+		/* A handler before that line had its own call in the same place. */
+		shim_calls_note(call->index, frame, file);
 	}
 	if (descriptor_tag_of(fd) == tag)
 		return true;

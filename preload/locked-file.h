@@ -78,7 +78,9 @@ static inline void locked_file_begin_use(struct locked_file *file)
 
 static inline void locked_file_end_use(struct locked_file *file)
 {
-	locked_file_change_users(file, -1);
+	/* Of a fork in a signal handler the child has none, see shim_calls_forget(). */
+	if (atomic_load_explicit(&file->users, memory_order_relaxed) > 0)
+		locked_file_change_users(file, -1);
 }
 
 /* How many there are; read without any lock. */
