@@ -75,12 +75,12 @@ enum relock_mode {
 /* Stores */
 
 /*
- * Opens a store.  `url` is SCHEME:REST, for example "ofd:/run/relock"; NULL
+ * Opens a store.  `url` is SCHEME:REST, for example "ofd:/run/relock", or "sem:"; NULL
  * stands for the default store, see relock_store_default().  The store is
  * owned by the caller and ended with relock_store_close().
  *
  * -EPROTONOSUPPORT  no such scheme in this build
- * -EINVAL           not a URL, or nothing after the scheme
+ * -EINVAL           not a URL, or nothing after the scheme (of `sem:`: something)
  * -ENOENT -ENOTDIR  the folder is missing, or is no folder
  * -ELOOP            the folder is a symbolic link
  * -EPERM            the folder belongs to another user, or everybody may

@@ -66,7 +66,7 @@ static enum sem_owner owner_of(const struct look *look)
 	return sem_owner_of(look->word, look->turn, look->fd);
 }
 
-static int read_all(relock_store *store, const char *name, struct look *look)
+static int read_parts(relock_store *store, const char *name, struct look *look)
 {
 	look->has_text = sem_text_read(store, name, look->text, &look->text_length) == 0;
 	int result = read_page(name, look);
@@ -85,7 +85,7 @@ static int look_at(relock_store *store, const char *name, struct look *look,
 
 	int result = sem_object_open(store, name, O_RDONLY, &look->fd);
 	for (int i = 0; i < TRIES && result == 0; i++) {
-		result = read_all(store, name, look);
+		result = read_parts(store, name, look);
 		*ret_owner = owner_of(look);
 		if (*ret_owner != SEM_RELOCK ||
 		    (look->has_record &&

@@ -41,7 +41,7 @@ struct grant {
 
 struct store_operations {
 	const char *scheme;
-	bool is_whole; /* the scheme alone is a URL: nothing need follow its colon */
+	bool is_whole; /* the scheme alone is a URL: nothing follows its colon */
 	/* Sizes of the private parts; they start out zeroed. */
 	size_t store_size, lock_size;
 
