@@ -317,9 +317,9 @@ void assert_value(const char *text, const char *key, const char *expected)
 	free(value);
 }
 
-static size_t count_entries(const char *path)
+size_t count_names(const struct fixture *fixture)
 {
-	DIR *dir = opendir(path);
+	DIR *dir = opendir(fixture->daemon.mountpoint);
 	size_t count = 0;
 
 	assert_non_null(dir);
@@ -327,19 +327,6 @@ static size_t count_entries(const char *path)
 		count++;
 	closedir(dir);
 	return count - 2;
-}
-
-size_t count_names(const struct fixture *fixture)
-{
-	return count_entries(fixture->daemon.mountpoint);
-}
-
-size_t count_descriptors(pid_t pid)
-{
-	char path[64];
-
-	snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
-	return count_entries(path);
 }
 
 static int answer(int fd, int command)

@@ -68,8 +68,6 @@ char *value_of(const char *text, const char *key);
 void assert_value(const char *text, const char *key, const char *expected);
 /* How many names a listing of the mount has, without . and .. */
 size_t count_names(const struct fixture *fixture);
-/* How many descriptors a process has open. */
-size_t count_descriptors(pid_t pid);
 
 /*
  * Another process that opens the lock as soon as it is started, says the errno

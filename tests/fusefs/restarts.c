@@ -51,3 +51,16 @@ int try_in_store(const struct fixture *fixture, const char *name)
 	relock_lock_close(lock);
 	return result;
 }
+
+size_t count_descriptors(pid_t pid)
+{
+	char command[64];
+
+	snprintf(command, sizeof command, "ls /proc/%d/fd | wc -l", (int)pid);
+	FILE *out = popen(command, "r");
+	size_t count = 0;
+	assert_non_null(out);
+	assert_int_equal(fscanf(out, "%zu", &count), 1);
+	pclose(out);
+	return count;
+}

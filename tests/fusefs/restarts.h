@@ -16,3 +16,6 @@ void kill_server(const struct fixture *fixture);
 /* Takes the lock in the store, behind the mount's back, and gives it back: 0, or
  * the error of that. */
 int try_in_store(const struct fixture *fixture, const char *name);
+
+/* Descriptors that the process has open. */
+size_t count_descriptors(pid_t pid);

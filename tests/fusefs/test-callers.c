@@ -61,7 +61,7 @@ static void assert_found(pid_t thread, pid_t pid, const char *command)
 	assert_string_equal(found.command, command);
 }
 
-static size_t own_descriptors(void)
+static size_t count_descriptors(void)
 {
 	size_t count = 0;
 
@@ -85,13 +85,13 @@ static void a_process_that_comes_again(void **state)
 
 static void a_process_that_comes_once_costs_no_descriptor(void **state)
 {
-	size_t before = own_descriptors();
+	size_t before = count_descriptors();
 	struct process found;
 
 	callers_find(callers, &found, getpid(), 0, 0);
-	assert_int_equal(own_descriptors(), before);
+	assert_int_equal(count_descriptors(), before);
 	callers_find(callers, &found, getpid(), 0, 0);
-	assert_int_equal(own_descriptors(), before + 1);
+	assert_int_equal(count_descriptors(), before + 1);
 }
 
 static void a_program_that_renames_itself(void **state)
@@ -205,7 +205,7 @@ static void many_callers(void **state)
 {
 	enum { COUNT = 150 };
 	pid_t children[COUNT];
-	size_t before = own_descriptors();
+	size_t before = count_descriptors();
 	char name[16];
 
 	prctl(PR_GET_NAME, name);
@@ -216,13 +216,13 @@ static void many_callers(void **state)
 	for (int round = 0; round < 2; round++)
 		for (size_t i = 0; i < COUNT; i++)
 			assert_found(children[i], children[i], name);
-	assert_true(own_descriptors() <= before + 128);
+	assert_true(count_descriptors() <= before + 128);
 	for (size_t i = 0; i < COUNT; i++)
 		end_child(children[i]);
 	callers_free(callers);
 	callers = callers_new();
 	assert_non_null(callers);
-	assert_int_equal(own_descriptors(), before);
+	assert_int_equal(count_descriptors(), before);
 }
 
 int main(void)

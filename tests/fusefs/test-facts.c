@@ -4,6 +4,7 @@
  */
 #include "fixture.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -100,6 +101,20 @@ static void fact02_a_name_that_is_gone_is_gone_at_once(void **state)
 		assert_int_equal(access(lock_path(fixture, "backup"), F_OK), -1);
 		assert_int_equal(count_names(fixture), 0);
 	}
+}
+
+static size_t count_descriptors(pid_t pid)
+{
+	char path[64];
+	size_t count = 0;
+
+	snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
+	DIR *dir = opendir(path);
+	assert_non_null(dir);
+	while (readdir(dir))
+		count++;
+	closedir(dir);
+	return count;
 }
 
 /* A name that the daemon has not forgotten keeps its lock file open, and it is

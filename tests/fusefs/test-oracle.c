@@ -9,6 +9,7 @@
  */
 #include "fixture.h"
 
+#include <dirent.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,20 @@
 #include <unistd.h>
 
 enum { PATIENCE = 20, ARGUMENTS_MAX = 24 };
+
+static size_t count_descriptors(pid_t pid)
+{
+	char path[64];
+	size_t count = 0;
+
+	snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
+	DIR *dir = opendir(path);
+	assert_non_null(dir);
+	while (readdir(dir))
+		count++;
+	closedir(dir);
+	return count;
+}
 
 static long memory_kib(pid_t pid)
 {
